@@ -1,0 +1,219 @@
+//! What two linked nodes say to each other, and what members gossip.
+//!
+//! Every frame is one encoded [`Frame`] of at most 1 MiB; a link's transport prefixes its length.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{CodecError, decode, encode};
+use crate::envelope::{Envelope, Run};
+use crate::epoch::{SlotChunk, Tag};
+use crate::hash::hash;
+use crate::identity::{DeviceKeys, Signature, verify};
+use crate::ids::{DeviceId, EnvelopeId, KeyId, RevoltId, StreamId};
+use crate::limits::{MAX_ENVELOPE, MAX_FRAME};
+
+/// The version of the conversation on a link. Nodes with different ones part politely.
+pub const LINK_VERSION: u16 = 1;
+
+/// Summary of what a node has: equal fingerprints mean equal chains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Fingerprint(pub [u8; 16]);
+
+impl Fingerprint {
+    /// Summarises parts in their order.
+    #[must_use]
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let full = hash("revnet/v1/fingerprint", parts);
+        let mut out = [0; 16];
+        out.copy_from_slice(&full.0[..16]);
+        Self(out)
+    }
+}
+
+/// A place in the order of arrival of one store: everything before it has been passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Which store: another one, or a restored one, has another id.
+    pub store: [u8; 16],
+    /// How many envelopes had arrived.
+    pub position: u64,
+}
+
+/// Up to where a node has each chain of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vector {
+    /// The stream.
+    pub stream: StreamId,
+    /// Each author with the last sequence number held without a gap.
+    pub tips: Vec<(DeviceId, u64)>,
+}
+
+/// Why a peer gets nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The device isn't a member's, as far as this node knows.
+    NotMember,
+    /// The invite has expired, was revoked or is used up.
+    InviteEnded,
+    /// Too much asked for at once.
+    Busy,
+}
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Frame {
+    /// First on every link, from both sides.
+    Hello {
+        /// [`LINK_VERSION`] of the sender.
+        version: u16,
+        /// Fresh for this link.
+        nonce: [u8; 32],
+        /// The sender's clock in Unix milliseconds.
+        unix_ms: u64,
+    },
+    /// "I hold these secrets": one tag a revolt, filled up with random ones.
+    Prove {
+        /// See [`MeetSecret::proof`](crate::epoch::MeetSecret::proof).
+        proofs: Vec<Tag>,
+    },
+    /// "I have an invite."
+    Knock {
+        /// Proof of knowing the invite.
+        proof: Tag,
+        /// By the invite's key, over [`knock_digest`](crate::invite::knock_digest).
+        signature: Signature,
+    },
+    /// "Send me what I don't have of this revolt."
+    Pull {
+        /// Which.
+        revolt: RevoltId,
+        /// What the asker has.
+        have: Fingerprint,
+        /// Where it stopped the last time.
+        cursor: Option<Cursor>,
+    },
+    /// "We differ; here is what I have of each stream."
+    Compare {
+        /// Which revolt.
+        revolt: RevoltId,
+        /// All streams.
+        streams: Vec<(StreamId, Fingerprint)>,
+    },
+    /// "Of these streams I have this."
+    Want {
+        /// Which revolt.
+        revolt: RevoltId,
+        /// The streams that differ.
+        vectors: Vec<Vector>,
+    },
+    /// Envelopes.
+    Runs {
+        /// Which revolt.
+        revolt: RevoltId,
+        /// In an order in which they can be accepted.
+        runs: Vec<Run>,
+    },
+    /// Ends the answer to a pull.
+    Pulled {
+        /// Which revolt.
+        revolt: RevoltId,
+        /// Where to go on the next time.
+        cursor: Option<Cursor>,
+        /// There is more: pull again.
+        more: bool,
+    },
+    /// "I can't open what is encrypted with these."
+    NeedKeys {
+        /// Which revolt.
+        revolt: RevoltId,
+        /// The secrets' names.
+        key_ids: Vec<KeyId>,
+    },
+    /// Slots for who asked.
+    Keys {
+        /// Which revolt.
+        revolt: RevoltId,
+        /// Chunks with a slot for the asker.
+        chunks: Vec<SlotChunk>,
+    },
+    /// "Not for you."
+    Refused {
+        /// Which revolt; none where it couldn't be told.
+        revolt: Option<RevoltId>,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Signed acknowledgements, to an author that is linked.
+    Held(Held),
+}
+
+/// "My disk has these": the last envelope of each chain, all before it included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Whose disk.
+    pub holder: DeviceId,
+    /// Stream, author, sequence number and id.
+    pub chains: Vec<(StreamId, DeviceId, u64, EnvelopeId)>,
+    /// The holder's.
+    pub signature: Signature,
+}
+
+impl Held {
+    /// Signs an acknowledgement.
+    #[must_use]
+    pub fn sign(keys: &DeviceKeys, chains: Vec<(StreamId, DeviceId, u64, EnvelopeId)>) -> Self {
+        let signature = keys.sign(&Self::digest(&keys.id(), &chains));
+        Self { holder: keys.id(), chains, signature }
+    }
+
+    fn digest(holder: &DeviceId, chains: &[(StreamId, DeviceId, u64, EnvelopeId)]) -> [u8; 32] {
+        hash("revnet/v1/held", &[&encode(&(holder, chains))]).0
+    }
+
+    /// Whether the holder said it.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        verify(&self.holder.0, &Self::digest(&self.holder, &self.chains), &self.signature)
+    }
+}
+
+/// What is gossiped under a revolt's topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Gossip {
+    /// A new envelope.
+    Envelope(Box<Envelope>),
+    /// Chains that grew by more than is worth gossiping: pull them.
+    Advance(Vec<(StreamId, DeviceId, u64)>),
+}
+
+impl Frame {
+    /// The bytes on the wire.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// [`CodecError`]; the sender of a malformed frame is disconnected.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        decode(bytes, MAX_FRAME)
+    }
+}
+
+impl Gossip {
+    /// The bytes on the wire.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads a gossip message.
+    ///
+    /// # Errors
+    /// [`CodecError`]; the message is then rejected, which costs who passed it on.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        decode(bytes, MAX_ENVELOPE + 64)
+    }
+}
