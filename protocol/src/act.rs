@@ -64,7 +64,11 @@ impl SignedGenesis {
     /// Whether the founding device signed it.
     #[must_use]
     pub fn is_signed(&self) -> bool {
-        verify(&self.genesis.device.0, &Self::digest(&self.genesis), &self.signature)
+        verify(
+            &self.genesis.device.0,
+            &Self::digest(&self.genesis),
+            &self.signature,
+        )
     }
 
     /// The revolt's id.
@@ -136,7 +140,11 @@ impl Join {
     #[must_use]
     pub fn is_sound(&self, revolt: &RevoltId) -> bool {
         self.cert.verify().is_ok()
-            && verify(&self.invite.0, &Self::digest(revolt, &self.cert), &self.proof)
+            && verify(
+                &self.invite.0,
+                &Self::digest(revolt, &self.cert),
+                &self.proof,
+            )
     }
 }
 
@@ -245,7 +253,11 @@ impl Act {
     /// [`CodecError`]; texts and lists beyond their limits are malformed.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let act: Self = decode(bytes, MAX_EVENT)?;
-        if act.is_within_limits() { Ok(act) } else { Err(CodecError::Malformed) }
+        if act.is_within_limits() {
+            Ok(act)
+        } else {
+            Err(CodecError::Malformed)
+        }
     }
 
     fn is_within_limits(&self) -> bool {

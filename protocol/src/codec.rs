@@ -45,7 +45,10 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 /// See [`CodecError`]; nothing is allocated beyond what the input's own length allows.
 pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, CodecError> {
     if bytes.len() > max {
-        return Err(CodecError::TooLong { len: bytes.len(), max });
+        return Err(CodecError::TooLong {
+            len: bytes.len(),
+            max,
+        });
     }
     let (&version, rest) = bytes.split_first().ok_or(CodecError::Malformed)?;
     if version != VERSION {
@@ -69,13 +72,25 @@ mod tests {
         assert_eq!(decode::<(u32, String)>(&good, 99), Ok((5, "x".to_owned())));
         let mut trailing = good.clone();
         trailing.push(0);
-        assert_eq!(decode::<(u32, String)>(&trailing, 99), Err(CodecError::NotCanonical));
+        assert_eq!(
+            decode::<(u32, String)>(&trailing, 99),
+            Err(CodecError::NotCanonical)
+        );
         // 5 as a two-byte varint: same value, other bytes.
         let padded = [VERSION, 0x85, 0x00, 1, b'x'];
-        assert_eq!(decode::<(u32, String)>(&padded, 99), Err(CodecError::NotCanonical));
+        assert_eq!(
+            decode::<(u32, String)>(&padded, 99),
+            Err(CodecError::NotCanonical)
+        );
         let mut newer = good.clone();
         newer[0] = 9;
-        assert_eq!(decode::<(u32, String)>(&newer, 99), Err(CodecError::Version(9)));
-        assert_eq!(decode::<(u32, String)>(&good, 2), Err(CodecError::TooLong { len: 4, max: 2 }));
+        assert_eq!(
+            decode::<(u32, String)>(&newer, 99),
+            Err(CodecError::Version(9))
+        );
+        assert_eq!(
+            decode::<(u32, String)>(&good, 2),
+            Err(CodecError::TooLong { len: 4, max: 2 })
+        );
     }
 }

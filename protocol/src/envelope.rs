@@ -10,7 +10,9 @@ use crate::epoch::{EpochSecret, Part};
 use crate::hash::{content, hash};
 use crate::identity::{DeviceKeys, Signature, verify};
 use crate::ids::{DeviceId, EnvelopeId, Hash, KeyId, StreamId};
-use crate::limits::{MAX_BODY, MAX_CHANGE, MAX_ENVELOPE, MAX_HEADS, MAX_RUN, MAX_SEQ, SEGMENT_EVENTS};
+use crate::limits::{
+    MAX_BODY, MAX_CHANGE, MAX_ENVELOPE, MAX_HEADS, MAX_RUN, MAX_SEQ, SEGMENT_EVENTS,
+};
 use crate::seal::{NONCE, OpenError};
 
 /// Bytes that encryption adds to a body: nonce and tag.
@@ -66,7 +68,8 @@ impl Header {
     fn check(&self) -> Result<(), EnvelopeError> {
         let seq = (1..=MAX_SEQ).contains(&self.seq);
         let first = (self.seq == 1) == (self.prev == EnvelopeId::default());
-        let seg_seq = (1..=SEGMENT_EVENTS).contains(&self.seg_seq) && u64::from(self.seg_seq) <= self.seq;
+        let seg_seq =
+            (1..=SEGMENT_EVENTS).contains(&self.seg_seq) && u64::from(self.seg_seq) <= self.seq;
         if seq && first && seg_seq && self.control_heads.len() <= MAX_HEADS {
             Ok(())
         } else {
@@ -193,7 +196,15 @@ impl Envelope {
         header.body_hash = body.hash();
         let id = header.id();
         let signature = Some(keys.sign(&id.0));
-        Authentic { id, envelope: Self { header, signature, change, body } }
+        Authentic {
+            id,
+            envelope: Self {
+                header,
+                signature,
+                change,
+                body,
+            },
+        }
     }
 
     /// The stored form.
@@ -219,7 +230,9 @@ impl Envelope {
         if self.change.len() > MAX_CHANGE || body > MAX_BODY + BODY_OVERHEAD {
             return Err(EnvelopeError::TooLong);
         }
-        if content(&self.change) != self.header.change_hash || self.body.hash() != self.header.body_hash {
+        if content(&self.change) != self.header.change_hash
+            || self.body.hash() != self.header.body_hash
+        {
             return Err(EnvelopeError::Contents);
         }
         Ok(())
@@ -242,7 +255,10 @@ impl Envelope {
     /// Takes an envelope from the own store, where only authentic ones lie.
     #[must_use]
     pub fn trusted(self) -> Authentic {
-        Authentic { id: self.header.id(), envelope: self }
+        Authentic {
+            id: self.header.id(),
+            envelope: self,
+        }
     }
 
     /// Decrypts the change.
@@ -261,7 +277,9 @@ impl Envelope {
     /// # Errors
     /// [`OpenError`] as for the change.
     pub fn open_body(&self, secret: &EpochSecret) -> Result<Option<Vec<u8>>, OpenError> {
-        let Body::Kept(bytes) = &self.body else { return Ok(None) };
+        let Body::Kept(bytes) = &self.body else {
+            return Ok(None);
+        };
         let (nonce, cipher) = bytes.split_first_chunk::<NONCE>().ok_or(OpenError)?;
         let header = &self.header;
         secret
@@ -345,7 +363,10 @@ impl Run {
     /// [`EnvelopeError::Run`] where they aren't that.
     pub fn pack(envelopes: Vec<Envelope>) -> Result<Self, EnvelopeError> {
         let first = &envelopes.first().ok_or(EnvelopeError::Run)?.header;
-        let signature = envelopes.last().and_then(|e| e.signature).ok_or(EnvelopeError::Run)?;
+        let signature = envelopes
+            .last()
+            .and_then(|e| e.signature)
+            .ok_or(EnvelopeError::Run)?;
         let mut run = Self {
             stream: first.stream,
             device: first.device,
@@ -359,7 +380,16 @@ impl Run {
         if envelopes.len() > MAX_RUN {
             return Err(EnvelopeError::Run);
         }
-        for (at, Envelope { header, change, body, .. }) in (run.first..).zip(envelopes) {
+        for (
+            at,
+            Envelope {
+                header,
+                change,
+                body,
+                ..
+            },
+        ) in (run.first..).zip(envelopes)
+        {
             if header.seq != at || header.stream != run.stream || header.device != run.device {
                 return Err(EnvelopeError::Run);
             }
@@ -390,18 +420,33 @@ impl Run {
             let header = Header {
                 stream: self.stream,
                 device: self.device,
-                seq: self.first.checked_add(index as u64).ok_or(EnvelopeError::Run)?,
+                seq: self
+                    .first
+                    .checked_add(index as u64)
+                    .ok_or(EnvelopeError::Run)?,
                 prev,
                 seg: item.seg,
                 seg_seq: item.seg_seq,
-                control_heads: self.heads.get(usize::from(item.heads)).ok_or(EnvelopeError::Run)?.clone(),
-                key_id: *self.keys.get(usize::from(item.key)).ok_or(EnvelopeError::Run)?,
+                control_heads: self
+                    .heads
+                    .get(usize::from(item.heads))
+                    .ok_or(EnvelopeError::Run)?
+                    .clone(),
+                key_id: *self
+                    .keys
+                    .get(usize::from(item.key))
+                    .ok_or(EnvelopeError::Run)?,
                 nonce: item.nonce,
                 change_hash: content(&item.change),
                 body_hash: item.body.hash(),
             };
             let signature = (index == last).then_some(self.signature);
-            let envelope = Envelope { header, signature, change: item.change, body: item.body };
+            let envelope = Envelope {
+                header,
+                signature,
+                change: item.change,
+                body: item.body,
+            };
             envelope.check()?;
             prev = envelope.header.id();
             out.push(Authentic { id: prev, envelope });
@@ -416,10 +461,13 @@ impl Run {
 
 fn intern<T: PartialEq>(table: &mut Vec<T>, value: T) -> u16 {
     // Neighbours mostly share a value, so the search runs from the end.
-    let at = table.iter().rposition(|have| *have == value).unwrap_or_else(|| {
-        table.push(value);
-        table.len() - 1
-    });
+    let at = table
+        .iter()
+        .rposition(|have| *have == value)
+        .unwrap_or_else(|| {
+            table.push(value);
+            table.len() - 1
+        });
     u16::try_from(at).expect("a run has at most 4096 items")
 }
 

@@ -56,7 +56,13 @@ impl EpochSecret {
     /// # Panics
     /// Never: HKDF-SHA256 gives up to 8160 bytes.
     #[must_use]
-    pub fn message_key(&self, stream: &StreamId, device: &DeviceId, seq: u64, part: Part) -> MessageKey {
+    pub fn message_key(
+        &self,
+        stream: &StreamId,
+        device: &DeviceId,
+        seq: u64,
+        part: Part,
+    ) -> MessageKey {
         let label: &[u8] = match part {
             Part::Change => b"revnet/v1/message/change",
             Part::Body => b"revnet/v1/message/body",
@@ -118,8 +124,18 @@ impl MeetSecret {
     /// "I hold this secret", said by `from` to `to` on a link with these fresh nonces. Worthless on any
     /// other link.
     #[must_use]
-    pub fn proof(&self, from: &DeviceId, to: &DeviceId, from_nonce: &[u8; 32], to_nonce: &[u8; 32]) -> Tag {
-        tag(keyed("revnet/v1/meet/proof", &self.0, &[&from.0, &to.0, from_nonce, to_nonce]))
+    pub fn proof(
+        &self,
+        from: &DeviceId,
+        to: &DeviceId,
+        from_nonce: &[u8; 32],
+        to_nonce: &[u8; 32],
+    ) -> Tag {
+        tag(keyed(
+            "revnet/v1/meet/proof",
+            &self.0,
+            &[&from.0, &to.0, from_nonce, to_nonce],
+        ))
     }
 }
 
@@ -169,7 +185,10 @@ pub fn seal_slots(
                 .iter()
                 .filter_map(|to| {
                     let sealed = to.seal(&info, &secret.0, rng).ok()?;
-                    Some(Slot { tag: slot_tag(&key_id, to), sealed })
+                    Some(Slot {
+                        tag: slot_tag(&key_id, to),
+                        sealed,
+                    })
                 })
                 .collect();
             SlotChunk { key_id, slots }
@@ -223,7 +242,11 @@ impl BackLink {
     pub fn seal(newer: &EpochSecret, earlier: &EpochSecret) -> Self {
         let key_id = earlier.key_id();
         let (nonce, ciphertext) = back_link_key(newer).seal(&key_id.0, &earlier.0);
-        Self { key_id, nonce, ciphertext }
+        Self {
+            key_id,
+            nonce,
+            ciphertext,
+        }
     }
 
     /// Opens the earlier secret and checks its name.
@@ -231,10 +254,18 @@ impl BackLink {
     /// # Errors
     /// [`OpenError`] where `newer` isn't the secret it was sealed under, or the name is a lie.
     pub fn open(&self, newer: &EpochSecret) -> Result<EpochSecret, OpenError> {
-        let plain = Zeroizing::new(back_link_key(newer).open(&self.key_id.0, &self.nonce, &self.ciphertext)?);
+        let plain = Zeroizing::new(back_link_key(newer).open(
+            &self.key_id.0,
+            &self.nonce,
+            &self.ciphertext,
+        )?);
         let bytes: [u8; 32] = plain.as_slice().try_into().map_err(|_| OpenError)?;
         let secret = EpochSecret::new(bytes);
-        if secret.key_id() == self.key_id { Ok(secret) } else { Err(OpenError) }
+        if secret.key_id() == self.key_id {
+            Ok(secret)
+        } else {
+            Err(OpenError)
+        }
     }
 }
 
@@ -262,7 +293,11 @@ mod tests {
         assert_eq!(open(&keys[0]), Some(secret.clone()));
         assert_eq!(open(&keys[298]), Some(secret.clone()));
         assert_eq!(open(&keys[299]), None);
-        assert!(chunks.iter().all(|chunk| chunk.open(&RevoltId([6; 32]), &keys[0]).is_none()));
+        assert!(
+            chunks
+                .iter()
+                .all(|chunk| chunk.open(&RevoltId([6; 32]), &keys[0]).is_none())
+        );
     }
 
     #[test]
@@ -272,9 +307,18 @@ mod tests {
         let named = EpochSecret::new([8; 32]).key_id();
         let lie = EpochSecret::new([9; 32]);
         let info = slot_info(&revolt, &named);
-        let sealed = key.public().seal(&info, lie.bytes(), &mut rng).expect("a real key");
-        let slot = Slot { tag: slot_tag(&named, &key.public()), sealed };
-        let chunk = SlotChunk { key_id: named, slots: vec![slot] };
+        let sealed = key
+            .public()
+            .seal(&info, lie.bytes(), &mut rng)
+            .expect("a real key");
+        let slot = Slot {
+            tag: slot_tag(&named, &key.public()),
+            sealed,
+        };
+        let chunk = SlotChunk {
+            key_id: named,
+            slots: vec![slot],
+        };
         assert_eq!(chunk.open(&revolt, &key), None);
     }
 

@@ -31,12 +31,13 @@ pub struct ParseMessageIdError;
 
 /// Base64 with its digits in ASCII order, so that texts sort like bytes.
 fn ordered_base64() -> &'static data_encoding::Encoding {
-    static ENCODING: std::sync::LazyLock<data_encoding::Encoding> = std::sync::LazyLock::new(|| {
-        let mut spec = data_encoding::Specification::new();
-        spec.symbols
-            .push_str("-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz");
-        spec.encoding().expect("64 different ASCII symbols")
-    });
+    static ENCODING: std::sync::LazyLock<data_encoding::Encoding> =
+        std::sync::LazyLock::new(|| {
+            let mut spec = data_encoding::Specification::new();
+            spec.symbols
+                .push_str("-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz");
+            spec.encoding().expect("64 different ASCII symbols")
+        });
     &ENCODING
 }
 
@@ -79,7 +80,9 @@ impl FromStr for MessageId {
     type Err = ParseMessageIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseMessageIdError> {
-        let bytes = ordered_base64().decode(text.as_bytes()).map_err(|_| ParseMessageIdError)?;
+        let bytes = ordered_base64()
+            .decode(text.as_bytes())
+            .map_err(|_| ParseMessageIdError)?;
         let bytes: [u8; Self::BYTES] = bytes.try_into().map_err(|_| ParseMessageIdError)?;
         Ok(Self::from_bytes(&bytes))
     }
@@ -208,9 +211,14 @@ impl Content {
     /// [`CodecError`]; also where the padding isn't what the encoder makes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         if bytes.len() > MAX_BODY {
-            return Err(CodecError::TooLong { len: bytes.len(), max: MAX_BODY });
+            return Err(CodecError::TooLong {
+                len: bytes.len(),
+                max: MAX_BODY,
+            });
         }
-        let (len, rest) = bytes.split_first_chunk::<4>().ok_or(CodecError::Malformed)?;
+        let (len, rest) = bytes
+            .split_first_chunk::<4>()
+            .ok_or(CodecError::Malformed)?;
         let len = u32::from_le_bytes(*len) as usize;
         let (plain, padding) = rest.split_at_checked(len).ok_or(CodecError::Malformed)?;
         if bytes.len() != size_class(len + 4) || padding.iter().any(|byte| *byte != 0) {
@@ -235,7 +243,11 @@ impl Content {
 fn size_class(len: usize) -> usize {
     let power = len.max(MIN_CLASS).next_power_of_two();
     let middle = power / 4 * 3;
-    let class = if power > MIN_CLASS && len <= middle { middle } else { power };
+    let class = if power > MIN_CLASS && len <= middle {
+        middle
+    } else {
+        power
+    };
     class.min(MAX_BODY.max(len))
 }
 
@@ -245,7 +257,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn id(ms: u64, counter: u32, device: u8, seq: u64) -> MessageId {
-        MessageId { hlc: Hlc { ms, counter }, device: DeviceId([device; 32]), seq }
+        MessageId {
+            hlc: Hlc { ms, counter },
+            device: DeviceId([device; 32]),
+            seq,
+        }
     }
 
     proptest! {
@@ -272,14 +288,23 @@ mod tests {
 
     #[test]
     fn a_body_with_something_in_its_padding_is_refused() {
-        let mut bytes = Content { salt: [3; 16], text: "x".into(), imported: None }.encode();
+        let mut bytes = Content {
+            salt: [3; 16],
+            text: "x".into(),
+            imported: None,
+        }
+        .encode();
         *bytes.last_mut().expect("padded") = 1;
         assert_eq!(Content::decode(&bytes), Err(CodecError::NotCanonical));
     }
 
     #[test]
     fn the_longest_text_fits_and_one_more_does_not() {
-        let mut content = Content { salt: [3; 16], text: String::new(), imported: None };
+        let mut content = Content {
+            salt: [3; 16],
+            text: String::new(),
+            imported: None,
+        };
         while content.fits() {
             content.text.push('x');
         }

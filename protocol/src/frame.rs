@@ -163,7 +163,11 @@ impl Held {
     #[must_use]
     pub fn sign(keys: &DeviceKeys, chains: Vec<(StreamId, DeviceId, u64, EnvelopeId)>) -> Self {
         let signature = keys.sign(&Self::digest(&keys.id(), &chains));
-        Self { holder: keys.id(), chains, signature }
+        Self {
+            holder: keys.id(),
+            chains,
+            signature,
+        }
     }
 
     fn digest(holder: &DeviceId, chains: &[(StreamId, DeviceId, u64, EnvelopeId)]) -> [u8; 32] {
@@ -173,7 +177,11 @@ impl Held {
     /// Whether the holder said it.
     #[must_use]
     pub fn is_signed(&self) -> bool {
-        verify(&self.holder.0, &Self::digest(&self.holder, &self.chains), &self.signature)
+        verify(
+            &self.holder.0,
+            &Self::digest(&self.holder, &self.chains),
+            &self.signature,
+        )
     }
 }
 

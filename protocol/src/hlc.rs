@@ -6,7 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// A time stamp: 48 bits of Unix milliseconds and a counter. Sorts by time, then counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Hlc {
     /// Milliseconds since 1970, below 2^48.
     pub ms: u64,
@@ -24,13 +26,22 @@ impl Hlc {
     /// The next stamp after `self` for a clock that shows `now_ms`.
     #[must_use]
     pub fn next(self, now_ms: u64) -> Self {
-        let now = Self { ms: now_ms.min(MAX_MS), counter: 0 };
+        let now = Self {
+            ms: now_ms.min(MAX_MS),
+            counter: 0,
+        };
         if now > self {
             now
         } else if self.counter == u32::MAX {
-            Self { ms: (self.ms + 1).min(MAX_MS), counter: 0 }
+            Self {
+                ms: (self.ms + 1).min(MAX_MS),
+                counter: 0,
+            }
         } else {
-            Self { ms: self.ms, counter: self.counter + 1 }
+            Self {
+                ms: self.ms,
+                counter: self.counter + 1,
+            }
         }
     }
 
@@ -50,7 +61,10 @@ impl Hlc {
         ms[2..].copy_from_slice(&bytes[..6]);
         let mut counter = [0; 4];
         counter.copy_from_slice(&bytes[6..]);
-        Self { ms: u64::from_be_bytes(ms), counter: u32::from_be_bytes(counter) }
+        Self {
+            ms: u64::from_be_bytes(ms),
+            counter: u32::from_be_bytes(counter),
+        }
     }
 }
 

@@ -27,7 +27,8 @@ impl std::fmt::Debug for Signature {
 #[must_use]
 pub fn verify(key: &[u8; 32], message: &[u8; 32], signature: &Signature) -> bool {
     VerifyingKey::from_bytes(key).is_ok_and(|key| {
-        key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+        key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
+            .is_ok()
     })
 }
 
@@ -76,9 +77,13 @@ impl RootKey {
     /// # Errors
     /// [`PhraseError`] for another number of words, unknown words, or a wrong checksum.
     pub fn from_phrase(text: &str) -> Result<Self, PhraseError> {
-        let tidy = text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
-        let words = Mnemonic::parse_in_normalized(Language::English, &tidy)
-            .map_err(|_| PhraseError)?;
+        let tidy = text
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .to_lowercase();
+        let words =
+            Mnemonic::parse_in_normalized(Language::English, &tidy).map_err(|_| PhraseError)?;
         let entropy = Zeroizing::new(words.to_entropy());
         let seed: [u8; 32] = entropy.as_slice().try_into().map_err(|_| PhraseError)?;
         Ok(Self::from_seed(seed))
@@ -129,7 +134,10 @@ impl DeviceKeys {
     pub fn from_seed(seed: [u8; 32]) -> Self {
         let seed = Zeroizing::new(seed);
         let hpke = Zeroizing::new(keyed("revnet/v1/device/hpke", &seed, &[]));
-        Self { sign: SigningKey::from_bytes(&seed), hpke: HpkeSecret::derive(&hpke) }
+        Self {
+            sign: SigningKey::from_bytes(&seed),
+            hpke: HpkeSecret::derive(&hpke),
+        }
     }
 
     /// The device's id: its public key.
@@ -188,7 +196,13 @@ pub enum CertError {
 
 impl DeviceCert {
     fn digest(&self) -> [u8; 32] {
-        let fields = (&self.user, &self.device, &self.hpke, &self.label, self.issued_ms);
+        let fields = (
+            &self.user,
+            &self.device,
+            &self.hpke,
+            &self.label,
+            self.issued_ms,
+        );
         hash("revnet/v1/device-cert", &[&encode(&fields)]).0
     }
 
@@ -238,11 +252,26 @@ mod tests {
         assert_eq!(cert.verify(), Ok(()));
         let other = DeviceKeys::from_seed([3; 32]);
         let changed = [
-            DeviceCert { user: RootKey::from_seed([9; 32]).user(), ..cert.clone() },
-            DeviceCert { device: other.id(), ..cert.clone() },
-            DeviceCert { hpke: other.hpke().public(), ..cert.clone() },
-            DeviceCert { label: "phone".into(), ..cert.clone() },
-            DeviceCert { issued_ms: 8, ..cert.clone() },
+            DeviceCert {
+                user: RootKey::from_seed([9; 32]).user(),
+                ..cert.clone()
+            },
+            DeviceCert {
+                device: other.id(),
+                ..cert.clone()
+            },
+            DeviceCert {
+                hpke: other.hpke().public(),
+                ..cert.clone()
+            },
+            DeviceCert {
+                label: "phone".into(),
+                ..cert.clone()
+            },
+            DeviceCert {
+                issued_ms: 8,
+                ..cert.clone()
+            },
         ];
         for cert in changed {
             assert_eq!(cert.verify(), Err(CertError::Signature));

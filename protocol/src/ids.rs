@@ -10,7 +10,6 @@ use crate::hash::hash;
 
 const BASE32: data_encoding::Encoding = data_encoding::BASE32_NOPAD_NOCASE;
 
-
 /// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -128,7 +127,9 @@ fn print(prefix: char, bytes: &[u8; 32], check: bool) -> String {
 }
 
 fn parse(prefix: char, text: &str, check: bool) -> Result<[u8; 32], ParseIdError> {
-    let rest = text.strip_prefix(prefix).ok_or(ParseIdError::Kind(prefix))?;
+    let rest = text
+        .strip_prefix(prefix)
+        .ok_or(ParseIdError::Kind(prefix))?;
     let data = BASE32
         .decode(rest.as_bytes())
         .map_err(|_| ParseIdError::Malformed)?;

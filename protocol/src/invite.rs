@@ -30,7 +30,10 @@ impl InviteSecret {
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
         let derived = keyed("revnet/v1/invite/keys", &seed, &[]);
-        Self { seed: Zeroizing::new(seed), keys: DeviceKeys::from_seed(derived) }
+        Self {
+            seed: Zeroizing::new(seed),
+            keys: DeviceKeys::from_seed(derived),
+        }
     }
 
     /// The secret bytes.
@@ -66,8 +69,17 @@ impl InviteSecret {
 
 /// What a newcomer signs with the invite's key to be let in on a link between two devices.
 #[must_use]
-pub fn knock_digest(from: &DeviceId, to: &DeviceId, from_nonce: &[u8; 32], to_nonce: &[u8; 32]) -> [u8; 32] {
-    hash("revnet/v1/invite/knock", &[&from.0, &to.0, from_nonce, to_nonce]).0
+pub fn knock_digest(
+    from: &DeviceId,
+    to: &DeviceId,
+    from_nonce: &[u8; 32],
+    to_nonce: &[u8; 32],
+) -> [u8; 32] {
+    hash(
+        "revnet/v1/invite/knock",
+        &[&from.0, &to.0, from_nonce, to_nonce],
+    )
+    .0
 }
 
 /// The contents of a link. Everything but the secret is for a preview, and only as true as who sent it.
@@ -163,10 +175,20 @@ impl InviteLink {
         })?;
         let sizes = link.name.len() <= MAX_NAME
             && link.inviter.len() <= MAX_NAME
-            && link.icon.as_ref().is_none_or(|icon| icon.len() <= crate::limits::MAX_EMOJI)
+            && link
+                .icon
+                .as_ref()
+                .is_none_or(|icon| icon.len() <= crate::limits::MAX_EMOJI)
             && link.addresses.len() <= MAX_LINK_ADDRESSES
-            && link.addresses.iter().all(|address| address.len() <= MAX_TOPIC);
-        if sizes { Ok(link) } else { Err(LinkError::Damaged) }
+            && link
+                .addresses
+                .iter()
+                .all(|address| address.len() <= MAX_TOPIC);
+        if sizes {
+            Ok(link)
+        } else {
+            Err(LinkError::Damaged)
+        }
     }
 }
 
@@ -189,13 +211,19 @@ mod tests {
     #[test]
     fn both_forms_survive_a_round_trip() {
         assert_eq!(InviteLink::parse(&link().to_text()), Ok(link()));
-        assert_eq!(InviteLink::parse(&format!(" {}\n", link().to_web("example.org"))), Ok(link()));
+        assert_eq!(
+            InviteLink::parse(&format!(" {}\n", link().to_web("example.org"))),
+            Ok(link())
+        );
     }
 
     #[test]
     fn every_cut_or_mistyped_link_is_noticed() {
         let text = link().to_text();
-        assert_eq!(InviteLink::parse("http://example.org"), Err(LinkError::Scheme));
+        assert_eq!(
+            InviteLink::parse("http://example.org"),
+            Err(LinkError::Scheme)
+        );
         for end in 7..text.len() {
             assert_eq!(InviteLink::parse(&text[..end]), Err(LinkError::Damaged));
         }

@@ -68,9 +68,13 @@ impl HpkeSecret {
     ///
     /// # Errors
     /// [`OpenError`] where it was sealed to another key or for another use.
-    pub fn open(&self, info: &[u8], sealed: &SealedSecret) -> Result<Zeroizing<[u8; 32]>, OpenError> {
-        let encapped = <Kem as hpke::Kem>::EncappedKey::from_bytes(&sealed.encapped)
-            .map_err(|_| OpenError)?;
+    pub fn open(
+        &self,
+        info: &[u8],
+        sealed: &SealedSecret,
+    ) -> Result<Zeroizing<[u8; 32]>, OpenError> {
+        let encapped =
+            <Kem as hpke::Kem>::EncappedKey::from_bytes(&sealed.encapped).map_err(|_| OpenError)?;
         let plain = hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, Kem>(
             &OpModeR::Base,
             &self.secret,
@@ -98,17 +102,16 @@ impl HpkePublic {
         rng: &mut impl CryptoRng,
     ) -> Result<SealedSecret, OpenError> {
         let public = <Kem as hpke::Kem>::PublicKey::from_bytes(&self.0).map_err(|_| OpenError)?;
-        let (encapped, ciphertext) =
-            hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, Kem>(
-                &OpModeS::Base,
-                &public,
-                info,
-                secret,
-                b"",
-                rng,
-            )
-            .map_err(|_| OpenError)?;
-        Ok(SealedSecret { encapped: encapped.to_bytes().into(), ciphertext })
+        let (encapped, ciphertext) = hpke::single_shot_seal_with_rng::<
+            ChaCha20Poly1305,
+            HkdfSha256,
+            Kem,
+        >(&OpModeS::Base, &public, info, secret, b"", rng)
+        .map_err(|_| OpenError)?;
+        Ok(SealedSecret {
+            encapped: encapped.to_bytes().into(),
+            ciphertext,
+        })
     }
 }
 
@@ -142,7 +145,13 @@ impl MessageKey {
         let mut nonce = [0; NONCE];
         nonce.copy_from_slice(&full[..NONCE]);
         let ciphertext = XChaCha20Poly1305::new((&*self.0).into())
-            .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: ad })
+            .encrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: plain,
+                    aad: ad,
+                },
+            )
             .expect("plaintexts are far below the cipher's limit");
         (nonce, ciphertext)
     }
@@ -151,9 +160,20 @@ impl MessageKey {
     ///
     /// # Errors
     /// [`OpenError`] where key, nonce, associated data or ciphertext don't belong together.
-    pub fn open(&self, ad: &[u8], nonce: &[u8; NONCE], cipher: &[u8]) -> Result<Vec<u8>, OpenError> {
+    pub fn open(
+        &self,
+        ad: &[u8],
+        nonce: &[u8; NONCE],
+        cipher: &[u8],
+    ) -> Result<Vec<u8>, OpenError> {
         XChaCha20Poly1305::new((&*self.0).into())
-            .decrypt(&XNonce::from(*nonce), Payload { msg: cipher, aad: ad })
+            .decrypt(
+                &XNonce::from(*nonce),
+                Payload {
+                    msg: cipher,
+                    aad: ad,
+                },
+            )
             .map_err(|_| OpenError)
     }
 }
@@ -167,7 +187,10 @@ mod tests {
     fn only_the_named_key_and_use_open_a_sealed_secret() {
         let mut rng = rand_chacha::ChaCha20Rng::from_seed([1; 32]);
         let (alice, eve) = (HpkeSecret::derive(&[2; 32]), HpkeSecret::derive(&[3; 32]));
-        let sealed = alice.public().seal(b"use", &[9; 32], &mut rng).expect("a real key");
+        let sealed = alice
+            .public()
+            .seal(b"use", &[9; 32], &mut rng)
+            .expect("a real key");
         assert_eq!(*alice.open(b"use", &sealed).expect("own"), [9; 32]);
         assert_eq!(eve.open(b"use", &sealed), Err(OpenError));
         assert_eq!(alice.open(b"other", &sealed), Err(OpenError));
@@ -177,9 +200,16 @@ mod tests {
     fn changing_anything_makes_opening_fail() {
         let key = MessageKey::new([4; 32]);
         let (nonce, cipher) = key.seal(b"ad", b"hello");
-        assert_eq!(key.open(b"ad", &nonce, &cipher).as_deref(), Ok(&b"hello"[..]));
+        assert_eq!(
+            key.open(b"ad", &nonce, &cipher).as_deref(),
+            Ok(&b"hello"[..])
+        );
         assert!(key.open(b"ae", &nonce, &cipher).is_err());
-        assert!(MessageKey::new([5; 32]).open(b"ad", &nonce, &cipher).is_err());
+        assert!(
+            MessageKey::new([5; 32])
+                .open(b"ad", &nonce, &cipher)
+                .is_err()
+        );
         let mut bad = cipher.clone();
         bad[0] ^= 1;
         assert!(key.open(b"ad", &nonce, &bad).is_err());

@@ -48,7 +48,12 @@ fn a_run_gives_the_same_envelopes_back() {
     assert_eq!(run.heads.len(), 5);
     let opened = run.open().expect("signed");
     assert_eq!(opened.len(), 16);
-    assert!(opened.iter().zip(&chain[4..]).all(|(a, b)| a.id() == b.id()));
+    assert!(
+        opened
+            .iter()
+            .zip(&chain[4..])
+            .all(|(a, b)| a.id() == b.id())
+    );
     assert!(opened[14].envelope().signature.is_none());
     assert!(opened[15].envelope().signature.is_some());
 }
@@ -62,12 +67,27 @@ fn every_changed_field_of_a_run_breaks_its_signature() {
         change(&mut run);
         run.open().expect_err("changed")
     };
-    assert_eq!(breaks(&|r| r.items[2].nonce[0] ^= 1), EnvelopeError::Signature);
-    assert_eq!(breaks(&|r| r.items[2].change[0] ^= 1), EnvelopeError::Signature);
-    assert_eq!(breaks(&|r| r.items[1].body = Body::None), EnvelopeError::Signature);
-    assert_eq!(breaks(&|r| r.heads[0][0].0[0] ^= 1), EnvelopeError::Signature);
+    assert_eq!(
+        breaks(&|r| r.items[2].nonce[0] ^= 1),
+        EnvelopeError::Signature
+    );
+    assert_eq!(
+        breaks(&|r| r.items[2].change[0] ^= 1),
+        EnvelopeError::Signature
+    );
+    assert_eq!(
+        breaks(&|r| r.items[1].body = Body::None),
+        EnvelopeError::Signature
+    );
+    assert_eq!(
+        breaks(&|r| r.heads[0][0].0[0] ^= 1),
+        EnvelopeError::Signature
+    );
     assert_eq!(breaks(&|r| r.keys[0].0[0] ^= 1), EnvelopeError::Signature);
-    assert_eq!(breaks(&|r| r.device = DeviceId([8; 32])), EnvelopeError::Signature);
+    assert_eq!(
+        breaks(&|r| r.device = DeviceId([8; 32])),
+        EnvelopeError::Signature
+    );
     assert_eq!(breaks(&|r| drop(r.items.pop())), EnvelopeError::Signature);
     assert_eq!(breaks(&|r| r.items.clear()), EnvelopeError::Run);
     assert_eq!(breaks(&|r| r.items[0].key = 9), EnvelopeError::Run);
@@ -80,7 +100,10 @@ fn a_dropped_body_leaves_the_chain_whole() {
     let mut envelopes = plain(&chain);
     let hash = envelopes[1].header.body_hash.expect("has a body");
     envelopes[1].body = Body::Dropped(hash);
-    let opened = Run::pack(envelopes).expect("consecutive").open().expect("signed");
+    let opened = Run::pack(envelopes)
+        .expect("consecutive")
+        .open()
+        .expect("signed");
     assert_eq!(opened[3].id(), chain[3].id());
     assert_eq!(opened[1].envelope().open_body(&secret), Ok(None));
 }
@@ -97,12 +120,21 @@ fn contradictory_headers_are_refused() {
             seg_seq,
             control_heads: vec![EnvelopeId::default(); heads],
         };
-        Envelope::seal(place, &keys, &secret, b"c", None).into_envelope().verify().map(|_| ())
+        Envelope::seal(place, &keys, &secret, b"c", None)
+            .into_envelope()
+            .verify()
+            .map(|_| ())
     };
     let zero = EnvelopeId::default();
     let some = EnvelopeId([1; 32]);
     assert_eq!(seal(1, zero, 1, 4), Ok(()));
-    let wrong = [(0, zero, 1, 0), (1, some, 1, 0), (2, zero, 1, 0), (1, zero, 2, 0), (1, zero, 0, 0)];
+    let wrong = [
+        (0, zero, 1, 0),
+        (1, some, 1, 0),
+        (2, zero, 1, 0),
+        (1, zero, 2, 0),
+        (1, zero, 0, 0),
+    ];
     for (seq, prev, seg_seq, heads) in wrong {
         assert_eq!(seal(seq, prev, seg_seq, heads), Err(EnvelopeError::Header));
     }
@@ -123,9 +155,22 @@ fn the_largest_envelope_is_within_the_limit() {
         control_heads: vec![EnvelopeId([1; 32]); MAX_HEADS],
     };
     let change = vec![1; MAX_CHANGE - 16];
-    assert!(change.len() > MAX_EVENT + 512, "room for Automerge's own fields");
-    let sealed =
-        Envelope::seal(place, &keys, &EpochSecret::new([2; 32]), &change, Some(&vec![1; MAX_BODY]));
+    assert!(
+        change.len() > MAX_EVENT + 512,
+        "room for Automerge's own fields"
+    );
+    let sealed = Envelope::seal(
+        place,
+        &keys,
+        &EpochSecret::new([2; 32]),
+        &change,
+        Some(&vec![1; MAX_BODY]),
+    );
     let bytes = sealed.envelope().encode();
-    assert!(Envelope::decode(&bytes).expect("within limits").verify().is_ok());
+    assert!(
+        Envelope::decode(&bytes)
+            .expect("within limits")
+            .verify()
+            .is_ok()
+    );
 }
