@@ -147,6 +147,8 @@ fn summary(lines: &[Line], total: Duration) -> String {
             line.name,
             seconds(line.took)
         );
+        // One line of a usual terminal; the whole text stands above.
+        let row: String = row.chars().take(110).collect();
         table.push_str(row.trim_end());
         table.push('\n');
     }
