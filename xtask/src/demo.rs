@@ -67,8 +67,9 @@ pub(crate) fn run(binary: &Path) -> Result<(), String> {
     println!();
     for name in ["ada", "ben"] {
         println!(
-            "{name:<8} http://{}   revnet --data-dir {}",
+            "{name:<8} http://{}   {} --data-dir {}",
             stage.api(name)?,
+            binary.display(),
             stage.data_dir(name).display()
         );
     }
