@@ -224,6 +224,43 @@ impl Core {
         self.failed.as_ref()
     }
 
+    #[doc(hidden)]
+    pub fn debug_summary(&self) -> String {
+        let mut out = String::new();
+        for r in self.revolts.values() {
+            let st = r.authority.state();
+            out += &format!(
+                "level {:?} members {} due {} sending {} outbox {} links {:?} synced {} ; ",
+                r.level_of(&self.user()),
+                st.members.len(),
+                st.rotation_due(&revnet_protocol::Audience::Revolt),
+                r.sending_secret().is_some(),
+                r.outbox_len(),
+                self.links
+                    .iter()
+                    .map(|(d, l)| (
+                        d.short(),
+                        l.proved.contains(&r.id),
+                        l.synced.contains(&r.id)
+                    ))
+                    .collect::<Vec<_>>(),
+                self.is_synced(&r.id)
+            );
+            for (s, x) in &self.streams {
+                for (d, c) in &x.chains {
+                    if c.opened < c.tip
+                        || c.waiting.is_some()
+                        || c.broken.is_some()
+                        || c.forked.is_some()
+                    {
+                        out += &format!("[{:?} {:?} {c:?}]", s, d);
+                    }
+                }
+            }
+        }
+        out
+    }
+
     pub(crate) fn now(&self) -> Mono {
         self.now
     }

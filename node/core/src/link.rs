@@ -211,7 +211,8 @@ impl Core {
         Some((link.nonce, link.their_nonce?))
     }
 
-    /// Proves to a peer which revolts this node takes part in; only who shares one can tell.
+    /// Proves to a peer which revolts this node takes part in; only who shares one can tell. Older secrets
+    /// count, too: two members who were parted may each have a newest one that the other doesn't know.
     pub(crate) fn send_proofs(&mut self, peer: DeviceId) {
         let Some((mine, theirs)) = self.nonces(&peer) else {
             return;
@@ -220,8 +221,8 @@ impl Core {
         let mut proofs: Vec<Tag> = self
             .revolts
             .values()
-            .filter_map(|revolt| Some(revolt.meeting_secrets().first()?.meet()))
-            .map(|meet| meet.proof(&me, &peer, &mine, &theirs))
+            .flat_map(crate::revolt::Revolt::meeting_secrets)
+            .map(|secret| secret.meet().proof(&me, &peer, &mine, &theirs))
             .collect();
         self.fill_up(&mut proofs);
         self.send(peer, &Frame::Prove { proofs });
@@ -235,7 +236,7 @@ impl Core {
         proofs.truncate(MAX_PROOFS);
     }
 
-    /// Answers a proof under an older secret, or an invite, with one under the same.
+    /// Answers a knock: whoever holds the invite sees that it came to the right door.
     fn send_proof_of(&mut self, peer: DeviceId, meet: &MeetSecret) {
         let Some((mine, theirs)) = self.nonces(&peer) else {
             return;
@@ -265,34 +266,28 @@ impl Core {
         };
         let (me, proofs): (_, BTreeSet<Tag>) = (self.device(), proofs.iter().copied().collect());
         let said = |meet: &MeetSecret| proofs.contains(&meet.proof(&peer, &me, &theirs, &mine));
-        let (mut shared, mut older) = (Vec::new(), Vec::new());
-        for revolt in self.revolts.values() {
-            let meets: Vec<_> = revolt
-                .meeting_secrets()
-                .iter()
-                .map(|secret| secret.meet())
-                .collect();
-            if let Some(at) = meets.iter().position(said) {
-                shared.push(revolt.id);
-                if at > 0 {
-                    older.push(meets[at].clone());
-                }
-            } else if let Some(joining) = &revolt.joining {
-                let invite = InviteSecret::from_seed(joining.seed).id();
-                if said(&MeetSecret::of_invite(&invite)) {
-                    shared.push(revolt.id);
-                }
-            }
-        }
+        let shared: Vec<_> = self
+            .revolts
+            .values()
+            .filter(|revolt| {
+                let invite = revolt
+                    .joining
+                    .as_ref()
+                    .map(|joining| InviteSecret::from_seed(joining.seed).id());
+                revolt
+                    .meeting_secrets()
+                    .iter()
+                    .any(|secret| said(&secret.meet()))
+                    || invite.is_some_and(|invite| said(&MeetSecret::of_invite(&invite)))
+            })
+            .map(|revolt| revolt.id)
+            .collect();
         for revolt in shared {
             let first = self
                 .links
                 .get_mut(&peer)
                 .is_some_and(|link| link.proved.insert(revolt));
             if first {
-                if let Some(at) = older.pop() {
-                    self.send_proof_of(peer, &at);
-                }
                 self.start_pull(peer, revolt);
                 self.acknowledge_all_to(peer, revolt);
                 self.report_joining(revolt);
