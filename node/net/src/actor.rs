@@ -119,18 +119,27 @@ struct Actor {
 
 impl Actor {
     fn begin(&mut self, config: &NetConfig) {
-        for address in &config.listen {
-            // Taken ports have to be looked for: libp2p binds TCP ports so that several processes can share them.
-            let free = check_free(address).map_err(|error| error_text(&error));
-            let listens = free.and_then(|()| {
-                self.swarm
+        // All are looked at before any is taken. Taken ports have to be looked for, because libp2p binds TCP ports so
+        // that several processes can share them; and our own 0.0.0.0 would seem to be in the way of ::.
+        let checks: Vec<_> = config
+            .listen
+            .iter()
+            .map(|address| (address, check_free(address)))
+            .collect();
+        for (address, free) in checks {
+            let listens = match free {
+                Ok(()) => self
+                    .swarm
                     .listen_on(address.clone())
-                    .map_err(|error| error_text(&error))
-            });
+                    .map(drop)
+                    .map_err(|error| error_text(&error)),
+                Err(error) => Err(error_text(&error)),
+            };
             if let Err(error) = listens {
-                let address = address.clone();
-                self.outbox
-                    .push_back(NetEvent::ListenFailed { address, error });
+                self.outbox.push_back(NetEvent::ListenFailed {
+                    address: address.clone(),
+                    error,
+                });
             }
         }
         for address in &config.external {

@@ -209,7 +209,8 @@ pub fn check_free(address: &Multiaddr) -> std::io::Result<()> {
 }
 
 /// Whether an address begins with an IP address that the whole internet can reach.
-pub(crate) fn is_public(address: &Multiaddr) -> bool {
+#[must_use]
+pub fn is_public(address: &Multiaddr) -> bool {
     match address.ip_addr() {
         Some(IpAddr::V4(ip)) => {
             let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;

@@ -39,7 +39,7 @@ pub use libp2p::{Multiaddr, PeerId};
 
 pub use self::{
     actor::start,
-    address::{RELAY_PREFIX, RelayAddress, RelayAddressError, check_free},
+    address::{RELAY_PREFIX, RelayAddress, RelayAddressError, check_free, is_public},
     api::{
         DownReason, GossipRef, LinkStatus, NetClosed, NetCommand, NetEvent, NetHandle, NetStatus,
         RelayStatus, Source, TrySendError, Verdict,
