@@ -1,0 +1,131 @@
+//! The command line as a whole.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{
+    channel, completions, doctor, export, id, import, invite, join, log, member, message, node,
+    open, revolt, send, token,
+};
+
+/// Communities without a server: this program is your node, and talks to it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "revnet",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = "\
+Names:
+  REVOLT          a name, an id, or the beginning of an id
+  REVOLT/CHANNEL  such as Gardeners/general
+  USER            a name, an id, or the beginning of an id
+  MESSAGE         an id as 'revnet log --json' prints it
+
+Exit codes:
+  0 done, 1 failed, 2 wrong usage, 3 not found, 4 not permitted, 5 the node is not running"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Where the node keeps its data [default: revnet in the XDG data directory]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "REVNET_DATA_DIR",
+        hide_env_values = true
+    )]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Open the running node in the browser, or print its address
+    Open(open::OpenArgs),
+    /// Stop the running node
+    Down,
+    /// Show who you are and how the node does
+    Status,
+    /// Show the linked peers
+    Peers,
+    /// Check the node and its surroundings, and say what to do
+    Doctor,
+    /// Your identity
+    #[command(subcommand)]
+    Id(id::IdCommand),
+    /// Revolts: communities
+    #[command(subcommand)]
+    Revolt(revolt::RevoltCommand),
+    /// Invites to a revolt
+    #[command(subcommand)]
+    Invite(invite::InviteCommand),
+    /// Join a revolt by an invite link
+    Join(join::JoinArgs),
+    /// Channels of a revolt
+    #[command(subcommand)]
+    Channel(channel::ChannelCommand),
+    /// Send a message
+    Send(send::SendArgs),
+    /// Read a channel
+    Log(log::LogArgs),
+    /// Change the words of a message
+    Edit(message::EditArgs),
+    /// Delete a message
+    Delete(message::DeleteArgs),
+    /// React to a message
+    React(message::ReactArgs),
+    /// Members of a revolt
+    #[command(subcommand)]
+    Member(member::MemberCommand),
+    /// Import messages into a channel
+    #[command(subcommand)]
+    Import(import::ImportCommand),
+    /// Export a channel's messages as JSON lines
+    Export(export::ExportArgs),
+    /// Tokens for bots and scripts
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Print completions for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs a command against its module.
+impl Command {
+    pub(crate) fn run(&self, context: &crate::context::Context) -> crate::failure::Result<()> {
+        match self {
+            Self::Open(args) => open::run(context, args),
+            Self::Down => node::down(context),
+            Self::Status => node::status(context),
+            Self::Peers => node::peers(context),
+            Self::Doctor => doctor::run(context),
+            Self::Id(command) => id::run(context, command),
+            Self::Revolt(command) => revolt::run(context, command),
+            Self::Invite(command) => invite::run(context, command),
+            Self::Join(args) => join::run(context, args),
+            Self::Channel(command) => channel::run(context, command),
+            Self::Send(args) => send::run(context, args),
+            Self::Log(args) => log::run(context, args),
+            Self::Edit(args) => message::edit(context, args),
+            Self::Delete(args) => message::delete(context, args),
+            Self::React(args) => message::react(context, args),
+            Self::Member(command) => member::run(context, command),
+            Self::Import(command) => import::run(context, command),
+            Self::Export(args) => export::run(context, args),
+            Self::Token(command) => token::run(context, command),
+            Self::Completions(args) => completions::run(args),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! One module for each noun.
+
+use crate::args::Cli;
+use crate::context::Context;
+use crate::failure::Result;
+
+pub(crate) mod channel;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod export;
+pub(crate) mod id;
+pub(crate) mod import;
+pub(crate) mod invite;
+pub(crate) mod join;
+pub(crate) mod log;
+pub(crate) mod member;
+pub(crate) mod message;
+pub(crate) mod node;
+pub(crate) mod open;
+pub(crate) mod revolt;
+pub(crate) mod send;
+pub(crate) mod token;
+
+pub(crate) fn run(cli: Cli) -> Result<()> {
+    let context = Context::new(cli.global)?;
+    cli.command.run(&context)
+}
