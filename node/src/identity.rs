@@ -109,12 +109,15 @@ fn random<const N: usize>() -> [u8; N] {
 }
 
 fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(0)
 }
 
 fn stretch(passphrase: &str, salt: &[u8]) -> Result<MessageKey, IdentityError> {
-    let params = Params::new(ARGON2_MEMORY, ARGON2_PASSES, 1, Some(32)).expect("constant parameters are valid");
+    let params = Params::new(ARGON2_MEMORY, ARGON2_PASSES, 1, Some(32))
+        .expect("constant parameters are valid");
     let mut key = Zeroizing::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(passphrase.as_bytes(), salt, &mut *key)
@@ -125,12 +128,22 @@ fn stretch(passphrase: &str, salt: &[u8]) -> Result<MessageKey, IdentityError> {
 fn seal(passphrase: &str, plain: &[u8]) -> Result<Sealed, IdentityError> {
     let salt: [u8; 16] = random();
     let (nonce, ciphertext) = stretch(passphrase, &salt)?.seal(b"revnet/v1/identity", plain);
-    Ok(Sealed { salt: BASE64.encode(&salt), nonce: BASE64.encode(&nonce), ciphertext: BASE64.encode(&ciphertext) })
+    Ok(Sealed {
+        salt: BASE64.encode(&salt),
+        nonce: BASE64.encode(&nonce),
+        ciphertext: BASE64.encode(&ciphertext),
+    })
 }
 
 fn unseal(passphrase: &str, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
-    let part = |text: &str| BASE64.decode(text.as_bytes()).map_err(|_| IdentityError::Passphrase);
-    let nonce: [u8; 24] = part(&sealed.nonce)?.try_into().map_err(|_| IdentityError::Passphrase)?;
+    let part = |text: &str| {
+        BASE64
+            .decode(text.as_bytes())
+            .map_err(|_| IdentityError::Passphrase)
+    };
+    let nonce: [u8; 24] = part(&sealed.nonce)?
+        .try_into()
+        .map_err(|_| IdentityError::Passphrase)?;
     stretch(passphrase, &part(&sealed.salt)?)?
         .open(b"revnet/v1/identity", &nonce, &part(&sealed.ciphertext)?)
         .map(Zeroizing::new)
@@ -140,8 +153,12 @@ fn unseal(passphrase: &str, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, Ident
 /// Writes a file that only its owner reads, whole or not at all.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
@@ -152,7 +169,10 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError + '_ {
-    move |source| IdentityError::Io { path: path.to_owned(), source }
+    move |source| IdentityError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Makes the data directory, readable by its owner only.
@@ -161,10 +181,19 @@ pub(crate) fn prepare(data_dir: &Path) -> Result<(), IdentityError> {
     if data_dir.is_dir() {
         return Ok(());
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(io(data_dir))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(io(data_dir))
 }
 
-fn save(data_dir: &Path, root: &RootKey, name: &str, passphrase: Option<&str>) -> Result<Summary, IdentityError> {
+fn save(
+    data_dir: &Path,
+    root: &RootKey,
+    name: &str,
+    passphrase: Option<&str>,
+) -> Result<Summary, IdentityError> {
     prepare(data_dir)?;
     let path = data_dir.join(FILE);
     if path.exists() {
@@ -193,7 +222,8 @@ fn save(data_dir: &Path, root: &RootKey, name: &str, passphrase: Option<&str>) -
 }
 
 fn label() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "device".into(), |text| text.trim().to_owned())
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "device".into(), |text| text.trim().to_owned())
 }
 
 fn read(data_dir: &Path) -> Result<Stored, IdentityError> {
@@ -215,7 +245,11 @@ fn read(data_dir: &Path) -> Result<Stored, IdentityError> {
 ///
 /// # Errors
 /// [`IdentityError`]; an identity that is there is never overwritten.
-pub fn create(data_dir: &Path, name: &str, passphrase: Option<&str>) -> Result<Summary, IdentityError> {
+pub fn create(
+    data_dir: &Path,
+    name: &str,
+    passphrase: Option<&str>,
+) -> Result<Summary, IdentityError> {
     save(data_dir, &RootKey::from_seed(random()), name, passphrase)
 }
 
@@ -223,8 +257,14 @@ pub fn create(data_dir: &Path, name: &str, passphrase: Option<&str>) -> Result<S
 ///
 /// # Errors
 /// [`IdentityError`].
-pub fn restore(data_dir: &Path, phrase: &str, name: &str, passphrase: Option<&str>) -> Result<Summary, IdentityError> {
-    let root = RootKey::from_phrase(phrase).map_err(|error| IdentityError::Invalid(error.to_string()))?;
+pub fn restore(
+    data_dir: &Path,
+    phrase: &str,
+    name: &str,
+    passphrase: Option<&str>,
+) -> Result<Summary, IdentityError> {
+    let root =
+        RootKey::from_phrase(phrase).map_err(|error| IdentityError::Invalid(error.to_string()))?;
     save(data_dir, &root, name, passphrase)
 }
 
@@ -232,13 +272,22 @@ pub fn restore(data_dir: &Path, phrase: &str, name: &str, passphrase: Option<&st
 ///
 /// # Errors
 /// [`IdentityError`].
-pub fn restore_backup(data_dir: &Path, file: &[u8], passphrase: &str) -> Result<Summary, IdentityError> {
+pub fn restore_backup(
+    data_dir: &Path,
+    file: &[u8],
+    passphrase: &str,
+) -> Result<Summary, IdentityError> {
     let invalid = || IdentityError::Invalid("this is not a revnet backup file".into());
     let text = file.strip_prefix(BACKUP_MAGIC).ok_or_else(invalid)?;
     let sealed: Sealed = serde_json::from_slice(text).map_err(|_| invalid())?;
     let plain = unseal(passphrase, &sealed)?;
     let backup: Backup = decode(&plain, 4096).map_err(|_| invalid())?;
-    save(data_dir, &RootKey::from_seed(backup.seed), &backup.name, Some(passphrase))
+    save(
+        data_dir,
+        &RootKey::from_seed(backup.seed),
+        &backup.name,
+        Some(passphrase),
+    )
 }
 
 /// What can be told of the identity in `data_dir`.
@@ -258,15 +307,25 @@ pub fn show(data_dir: &Path) -> Result<Summary, IdentityError> {
 
 fn parse(data_dir: &Path, stored: &Stored) -> Result<Identity, IdentityError> {
     let damaged = || IdentityError::Damaged(data_dir.join(FILE));
-    let seed = Zeroizing::new(BASE64.decode(stored.device_seed.as_bytes()).map_err(|_| damaged())?);
+    let seed = Zeroizing::new(
+        BASE64
+            .decode(stored.device_seed.as_bytes())
+            .map_err(|_| damaged())?,
+    );
     let seed: [u8; 32] = seed.as_slice().try_into().map_err(|_| damaged())?;
-    let cert = BASE64.decode(stored.cert.as_bytes()).map_err(|_| damaged())?;
+    let cert = BASE64
+        .decode(stored.cert.as_bytes())
+        .map_err(|_| damaged())?;
     let cert: DeviceCert = decode(&cert, 4096).map_err(|_| damaged())?;
     let keys = DeviceKeys::from_seed(seed);
     if cert.verify().is_err() || cert.device != keys.id() {
         return Err(damaged());
     }
-    Ok(Identity { keys, cert, name: stored.name.clone() })
+    Ok(Identity {
+        keys,
+        cert,
+        name: stored.name.clone(),
+    })
 }
 
 /// The identity to run a node with.
@@ -280,13 +339,18 @@ pub fn load(data_dir: &Path) -> Result<Identity, IdentityError> {
 fn root(data_dir: &Path, passphrase: Option<&str>) -> Result<(RootKey, Stored), IdentityError> {
     let stored = read(data_dir)?;
     let seed = match &stored.root {
-        Root::Plain(text) => {
-            Zeroizing::new(BASE64.decode(text.as_bytes()).map_err(|_| IdentityError::Damaged(data_dir.join(FILE)))?)
-        }
+        Root::Plain(text) => Zeroizing::new(
+            BASE64
+                .decode(text.as_bytes())
+                .map_err(|_| IdentityError::Damaged(data_dir.join(FILE)))?,
+        ),
         Root::Sealed(sealed) => unseal(passphrase.ok_or(IdentityError::Passphrase)?, sealed)?,
         Root::Elsewhere => return Err(IdentityError::NotHere),
     };
-    let seed = seed.as_slice().try_into().map_err(|_| IdentityError::Damaged(data_dir.join(FILE)))?;
+    let seed = seed
+        .as_slice()
+        .try_into()
+        .map_err(|_| IdentityError::Damaged(data_dir.join(FILE)))?;
     Ok((RootKey::from_seed(seed), stored))
 }
 
@@ -294,7 +358,10 @@ fn root(data_dir: &Path, passphrase: Option<&str>) -> Result<(RootKey, Stored), 
 ///
 /// # Errors
 /// [`IdentityError`].
-pub fn phrase(data_dir: &Path, passphrase: Option<&str>) -> Result<Zeroizing<String>, IdentityError> {
+pub fn phrase(
+    data_dir: &Path,
+    passphrase: Option<&str>,
+) -> Result<Zeroizing<String>, IdentityError> {
     Ok(root(data_dir, passphrase)?.0.phrase())
 }
 
@@ -307,7 +374,10 @@ pub fn backup(data_dir: &Path, passphrase: &str) -> Result<Vec<u8>, IdentityErro
         return Err(IdentityError::Invalid("a backup needs a passphrase".into()));
     }
     let (root, stored) = root(data_dir, Some(passphrase))?;
-    let plain = Zeroizing::new(encode(&Backup { name: stored.name, seed: *root.seed() }));
+    let plain = Zeroizing::new(encode(&Backup {
+        name: stored.name,
+        seed: *root.seed(),
+    }));
     let sealed = seal(passphrase, &plain)?;
     let mut file = BACKUP_MAGIC.to_vec();
     file.extend(serde_json::to_vec(&sealed).expect("strings serialise"));
@@ -327,18 +397,37 @@ mod tests {
     #[test]
     fn an_identity_survives_phrase_backup_and_restore() {
         let dir = tempfile::tempdir().expect("a directory");
-        let (a, b, c) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
+        let (a, b, c) = (
+            dir.path().join("a"),
+            dir.path().join("b"),
+            dir.path().join("c"),
+        );
         let made = create(&a, "Ada", Some("secret")).expect("made");
-        assert!(matches!(create(&a, "Ada", None), Err(IdentityError::Exists(_))));
+        assert!(matches!(
+            create(&a, "Ada", None),
+            Err(IdentityError::Exists(_))
+        ));
         assert!(matches!(phrase(&a, None), Err(IdentityError::Passphrase)));
-        assert!(matches!(phrase(&a, Some("wrong")), Err(IdentityError::Passphrase)));
+        assert!(matches!(
+            phrase(&a, Some("wrong")),
+            Err(IdentityError::Passphrase)
+        ));
         let words = phrase(&a, Some("secret")).expect("the right passphrase");
         let again = restore(&b, &words, "Ada", None).expect("restored");
         assert_eq!(again.user, made.user);
-        assert_ne!(again.device, made.device, "a restored person is on a new device");
+        assert_ne!(
+            again.device, made.device,
+            "a restored person is on a new device"
+        );
         let file = backup(&a, "secret").expect("backed up");
-        assert!(matches!(restore_backup(&c, &file, "wrong"), Err(IdentityError::Passphrase)));
-        assert_eq!(restore_backup(&c, &file, "secret").expect("restored").user, made.user);
+        assert!(matches!(
+            restore_backup(&c, &file, "wrong"),
+            Err(IdentityError::Passphrase)
+        ));
+        assert_eq!(
+            restore_backup(&c, &file, "secret").expect("restored").user,
+            made.user
+        );
     }
 
     #[test]

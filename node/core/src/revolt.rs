@@ -262,6 +262,7 @@ impl Core {
         self.reopen(id);
         self.refresh_topics(id);
         self.continue_join(id);
+        self.pull_from_unheard(id);
         if self
             .revolts
             .get(&id)

@@ -384,6 +384,24 @@ impl Core {
         }
     }
 
+    /// Pulls from members that count as unheard, because they weren't members yet when they were heard.
+    pub(crate) fn pull_from_unheard(&mut self, revolt: RevoltId) {
+        let Some(known) = self.revolts.get(&revolt) else {
+            return;
+        };
+        let state = known.authority.state();
+        let unheard: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.proved.contains(&revolt) && !link.synced.contains(&revolt))
+            .map(|(peer, _)| *peer)
+            .filter(|peer| state.user_of(peer).is_some_and(|(_, current)| current))
+            .collect();
+        for peer in unheard {
+            self.start_pull(peer, revolt);
+        }
+    }
+
     /// Whether any member was heard to the end since its link came up.
     pub(crate) fn is_synced(&self, revolt: &RevoltId) -> bool {
         self.links.values().any(|link| link.synced.contains(revolt))
