@@ -178,6 +178,7 @@ impl Theatre {
     }
 
     fn node(&self, name: &str, relay: &str) -> Result<Child, String> {
+        self.cli(name, &["id", "new", "--name", name])?;
         let mut command = self.revnet()?;
         command
             .arg("--data-dir")
@@ -199,7 +200,6 @@ impl Theatre {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        self.cli(name, &["id", "new", "--name", name])?;
         println!("node     {name}");
         Ok(child)
     }

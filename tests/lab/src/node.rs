@@ -134,13 +134,12 @@ impl<'lab> Node<'lab> {
         node
     }
 
-    /// Starts a node and gives it an identity of its own name.
+    /// Makes an identity of the node's own name, and starts the node.
     #[must_use]
     #[track_caller]
     pub fn start_new(lab: &'lab Lab, name: &'lab str, relay: Option<&Relay<'_>>) -> Self {
-        let node = Self::start(lab, name, relay);
-        node.json(&["id", "new", "--name", name]);
-        node
+        Client::new(lab, name).json(&["id", "new", "--name", name]);
+        Self::start(lab, name, relay)
     }
 
     /// Starts it again, after [`Node::stop`] or [`Node::kill9`], on new ports, and waits until it answers.
