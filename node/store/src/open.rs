@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{
     BackendError, Builder, Database, ReadableDatabase as _, ReadableTable as _, StorageBackend,
@@ -20,8 +21,8 @@ use crate::write::create_tables;
 
 /// No store that holds anything is smaller than its header, and none that was just begun is larger.
 const LARGEST_EMPTY: u64 = 1 << 20;
-/// Length of redb's header.
-const HEADER: usize = 4096;
+/// What redb writes at the start of a new file fits in here.
+const HEADER: usize = 512;
 /// Length of the magic bytes at its start.
 const MAGIC: usize = 9;
 
@@ -38,11 +39,22 @@ pub(crate) struct Open {
 
 /// A backend that outlives its database, which redb must throw away after an error of the disk.
 #[derive(Clone, Debug)]
-pub(crate) struct Shared(Arc<dyn StorageBackend>);
+pub(crate) struct Shared {
+    backend: Arc<dyn StorageBackend>,
+    sync_failed: Arc<AtomicBool>,
+}
 
 impl Shared {
     pub(crate) fn new(backend: impl StorageBackend) -> Self {
-        Self(Arc::new(backend))
+        Self {
+            backend: Arc::new(backend),
+            sync_failed: Arc::default(),
+        }
+    }
+
+    /// Whether a sync ever failed. What was written before it may be on the disk or not.
+    pub(crate) fn sync_failed(&self) -> bool {
+        self.sync_failed.load(Ordering::Relaxed)
     }
 }
 
@@ -149,29 +161,28 @@ fn load(db: Database) -> Result<Open, Fault> {
 /// Empties what a creation left behind that lost its power before redb wrote the magic bytes: a header
 /// without them, and zeros. Says whether it was that.
 fn clear_unfinished(backend: &Shared) -> Result<bool, Fault> {
-    let len = backend.0.len()?;
+    let len = backend.len()?;
     if len > LARGEST_EMPTY {
         return Ok(false);
     }
     // Nobody else may be in the middle of creating it.
     let whole = (Bound::Unbounded, Bound::Unbounded);
-    let locked = match backend.0.try_lock_range(whole.0, whole.1) {
+    let locked = match backend.try_lock_range(whole.0, whole.1) {
         Ok(true) => true,
         Ok(false) => return Err(Fault::InUse),
         Err(BackendError::Unsupported) => false,
         Err(error) => return Err(redb::Error::from(error).into()),
     };
     let mut bytes = vec![0; usize::try_from(len).expect("at most LARGEST_EMPTY")];
-    backend.0.read(0, &mut bytes)?;
+    backend.read(0, &mut bytes)?;
     let magic = &bytes[..bytes.len().min(MAGIC)];
     let rest = bytes.get(HEADER..).unwrap_or_default();
     let unfinished = magic.iter().chain(rest).all(|byte| *byte == 0);
     if unfinished {
-        backend.0.set_len(0)?;
+        backend.set_len(0)?;
     }
     if locked {
         backend
-            .0
             .unlock_range(whole.0, whole.1)
             .map_err(redb::Error::from)?;
     }
@@ -180,32 +191,36 @@ fn clear_unfinished(backend: &Shared) -> Result<bool, Fault> {
 
 impl StorageBackend for Shared {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.backend.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        self.backend.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.backend.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        let result = self.backend.sync_data();
+        if result.is_err() {
+            self.sync_failed.store(true, Ordering::Relaxed);
+        }
+        result
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.backend.write(offset, data)
     }
 
     /// Releases the locks; the backend itself stays for the next database.
     fn close(&self) -> io::Result<()> {
-        self.0.close()
+        self.backend.close()
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.try_lock_range(start, end)
+        self.backend.try_lock_range(start, end)
     }
 
     fn try_lock_shared_range(
@@ -213,22 +228,22 @@ impl StorageBackend for Shared {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> Result<bool, BackendError> {
-        self.0.try_lock_shared_range(start, end)
+        self.backend.try_lock_shared_range(start, end)
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_range(start, end)
+        self.backend.lock_range(start, end)
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_shared_range(start, end)
+        self.backend.lock_shared_range(start, end)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.unlock_range(start, end)
+        self.backend.unlock_range(start, end)
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.query_lock_range(start, end)
+        self.backend.query_lock_range(start, end)
     }
 }

@@ -30,12 +30,18 @@ impl Default for Options {
 }
 
 /// A store in one redb file. After an error of the disk it opens the file anew with the next call.
+///
+/// A full disk leaves it as it was, and commits work again once there is space. After any other failure of
+/// a commit, and after a sync that failed, nobody can know whether the disk has the batches: then it still
+/// answers queries, but refuses commits until a new [`RedbStorage`] has found out what the file holds.
 #[derive(Debug)]
 pub struct RedbStorage {
     backend: Shared,
     options: Options,
     id: [u8; 16],
     state: RefCell<Option<Open>>,
+    /// Why commits are refused.
+    uncertain: Option<StorageError>,
 }
 
 impl RedbStorage {
@@ -72,6 +78,7 @@ impl RedbStorage {
             options: options.clone(),
             id: open.id,
             state: RefCell::new(Some(open)),
+            uncertain: None,
         })
     }
 
@@ -86,8 +93,14 @@ impl RedbStorage {
         let result = guarded(|| call(&mut open));
         if result.is_ok() {
             *state = Some(open);
-        } else if guarded(move || Ok(drop(open))).is_err() {
-            tracing::warn!("closing the database after an error failed, too");
+        } else {
+            let closed = guarded(|| {
+                drop(open);
+                Ok(())
+            });
+            if closed.is_err() {
+                tracing::warn!("closing the database after an error failed, too");
+            }
         }
         Ok(result?)
     }
@@ -102,7 +115,16 @@ impl Storage for RedbStorage {
         if batches.iter().all(Vec::is_empty) {
             return Ok(());
         }
-        self.with(|open| write::commit(open, batches))
+        if let Some(error) = &self.uncertain {
+            return Err(error.clone());
+        }
+        let result = self.with(|open| write::commit(open, batches));
+        if let Err(error) = &result
+            && (*error != StorageError::Full || self.backend.sync_failed())
+        {
+            self.uncertain = Some(error.clone());
+        }
+        result
     }
 
     fn query(&self, query: &Query) -> Result<Answer, StorageError> {

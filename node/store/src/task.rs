@@ -24,7 +24,7 @@ enum Request {
         done: Done<()>,
     },
     Query {
-        query: Query,
+        query: Box<Query>,
         done: Done<Answer>,
     },
     Shutdown,
@@ -135,7 +135,7 @@ impl StoreHandle {
         query: Query,
         done: impl FnOnce(Result<Answer, StorageError>) + Send + 'static,
     ) -> Result<(), Refused<Query>> {
-        let done = Box::new(done);
+        let (query, done) = (Box::new(query), Box::new(done));
         self.send(Request::Query { query, done })
             .map_err(|(reason, request)| {
                 let Request::Query { query, .. } = request else {
@@ -143,7 +143,7 @@ impl StoreHandle {
                 };
                 Refused {
                     reason,
-                    request: query,
+                    request: *query,
                 }
             })
     }
@@ -182,12 +182,12 @@ struct Task<S> {
 #[derive(Default)]
 struct Group {
     /// Queries that were queued before the first commit.
-    early: Vec<(Query, Done<Answer>)>,
+    early: Vec<(Box<Query>, Done<Answer>)>,
     batches: Vec<Vec<Write>>,
     committed: Vec<Done<()>>,
     bytes: usize,
     /// Queries that must know commits of this group.
-    late: Vec<(Query, Done<Answer>)>,
+    late: Vec<(Box<Query>, Done<Answer>)>,
     last: bool,
 }
 
@@ -257,7 +257,7 @@ impl<S: Storage> Task<S> {
         self.answer(group.late);
     }
 
-    fn answer(&self, queries: Vec<(Query, Done<Answer>)>) {
+    fn answer(&self, queries: Vec<(Box<Query>, Done<Answer>)>) {
         for (query, done) in queries {
             done(self.storage.query(&query));
         }
