@@ -414,7 +414,10 @@ impl Core {
                 changes.push(change);
             }
         }
-        document.apply(changes);
-        self.reply(command, Ok(Reply::Document(document.save())));
+        let reply = match document.apply(changes) {
+            Ok(_) => Ok(Reply::Document(document.save())),
+            Err(error) => Err(CommandError::Invalid(error.to_string())),
+        };
+        self.reply(command, reply);
     }
 }
