@@ -129,3 +129,34 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// All help texts, so that a change of them is seen in review.
+    #[test]
+    fn help_texts() {
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        let mut text = String::new();
+        collect(&mut command, &mut text);
+        insta::assert_snapshot!(text);
+    }
+
+    fn collect(command: &mut clap::Command, text: &mut String) {
+        text.push_str(&format!("──── {}\n", command.get_display_name().unwrap_or("revnet")));
+        text.push_str(&command.render_long_help().to_string());
+        text.push('\n');
+        for sub in command.get_subcommands_mut() {
+            collect(sub, text);
+        }
+    }
+}
