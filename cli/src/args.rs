@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     channel, completions, doctor, export, id, import, invite, join, log, member, message, node,
-    open, revolt, send, token,
+    open, revolt, send, token, up,
 };
 
 /// Communities without a server: this program is your node, and talks to it.
@@ -53,6 +53,10 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the node, and serve its API
+    Up(revnet_node::UpArgs),
+    /// Run a relay that others meet at
+    Relay(up::RelayCommand),
     /// Open the running node in the browser, or print its address
     Open(open::OpenArgs),
     /// Stop the running node
@@ -106,6 +110,8 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self, context: &crate::context::Context) -> crate::failure::Result<()> {
         match self {
+            Self::Up(args) => up::up(context, args.clone()),
+            Self::Relay(command) => up::relay(context, command.clone()),
             Self::Open(args) => open::run(context, args),
             Self::Down => node::down(context),
             Self::Status => node::status(context),

@@ -9,6 +9,7 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod id;
+pub(crate) mod identity;
 pub(crate) mod import;
 pub(crate) mod invite;
 pub(crate) mod join;
@@ -20,6 +21,7 @@ pub(crate) mod open;
 pub(crate) mod revolt;
 pub(crate) mod send;
 pub(crate) mod token;
+pub(crate) mod up;
 
 pub(crate) fn run(cli: Cli) -> Result<()> {
     let context = Context::new(cli.global)?;

@@ -54,6 +54,10 @@ impl Failure {
         Self::new(Kind::NotFound, "not_found", message)
     }
 
+    pub(crate) fn not_permitted(message: impl Into<String>) -> Self {
+        Self::new(Kind::NotPermitted, "not_permitted", message)
+    }
+
     pub(crate) fn not_running(message: impl Into<String>) -> Self {
         Self {
             hint: Some("start it with: revnet up"),

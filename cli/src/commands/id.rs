@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use revnet_api::dto::{Backup, EditIdentity, Phrase, Status, Unlock};
 
+use crate::commands::identity::{self, NewArgs, RestoreArgs};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output::line;
@@ -15,6 +16,10 @@ use crate::passphrase::{PassphraseArgs, ask, ask_new};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum IdCommand {
+    /// Make an identity in the data directory
+    New(NewArgs),
+    /// Restore an identity from its 24 words or a backup file
+    Restore(RestoreArgs),
     /// Show who you are
     Show,
     /// Change your display name, here and in every revolt
@@ -58,6 +63,8 @@ pub(crate) struct BackupArgs {
 
 pub(crate) fn run(context: &Context, command: &IdCommand) -> Result<()> {
     match command {
+        IdCommand::New(args) => identity::new(context, args),
+        IdCommand::Restore(args) => identity::restore(context, args),
         IdCommand::Show => show(context),
         IdCommand::Rename { name } => rename(context, name),
         IdCommand::Phrase(args) => phrase(context, args),

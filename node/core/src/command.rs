@@ -262,7 +262,7 @@ pub enum CommandError {
     #[error("nobody reachable: {0}")]
     Unreachable(&'static str),
     /// The invite no longer lets anybody in.
-    #[error("the invite has ended: ask for a new link")]
+    #[error("the invite has expired, is used up or was revoked: ask for a new link")]
     InviteEnded,
     /// The store failed; nothing was done.
     #[error("not saved: {0}")]

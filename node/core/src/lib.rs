@@ -1,4 +1,27 @@
-//! The node as a pure state machine: inputs in, effects out. No clock, no random source, no I/O.
+//! The node as a pure state machine.
+//!
+//! [`Core::handle`] takes what happened, [`Core::poll_effect`] gives what is to be done about it, and
+//! [`Core::poll_timeout`] says when to come back. There is no clock, no random source and no I/O in here:
+//! time and seed are arguments, so a whole network of cores runs in one thread and replays from a seed.
+//!
+//! What is accepted, shown, sent or encrypted is decided here or below, never in the runtime around.
 
+mod chain;
 pub mod command;
+mod commands;
+mod connect;
+mod core;
+mod held;
+pub mod io;
+mod join;
+mod keys;
+mod link;
+mod query;
+mod receive;
+mod revolt;
 pub mod storage;
+mod sync;
+mod write;
+
+pub use crate::core::{Core, Identity};
+pub use crate::io::{Effect, Input, MILLI, Mono, SECOND, Verdict};

@@ -3,9 +3,9 @@
 //!
 //! Envelopes are the truth. The arrival log and the timeline index can be rebuilt from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use revnet_protocol::{DeviceId, MessageId, StreamId};
+use revnet_protocol::{DeviceId, MessageId, RevoltId, StreamId};
 
 pub mod memory;
 
@@ -238,6 +238,44 @@ pub struct Boot {
     pub records: BTreeMap<(Space, Vec<u8>), Vec<u8>>,
     /// All chain states.
     pub chains: Vec<(StreamId, DeviceId, Vec<u8>)>,
+    /// All envelopes of the control streams; filled in by [`Boot::read`].
+    pub control: Vec<Vec<u8>>,
+}
+
+impl Boot {
+    /// Reads from a store what a core needs, the control streams of all revolts included.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn read(storage: &dyn Storage) -> Result<Self, StorageError> {
+        let mut boot = storage.boot()?;
+        let control: BTreeSet<StreamId> = boot
+            .records
+            .keys()
+            .filter(|(space, _)| *space == Space::Revolt)
+            .filter_map(|(_, key)| {
+                Some(StreamId::control(&RevoltId(
+                    key.as_slice().try_into().ok()?,
+                )))
+            })
+            .collect();
+        let ranges: Vec<_> = boot
+            .chains
+            .iter()
+            .filter(|(stream, ..)| control.contains(stream))
+            .map(|(stream, device, _)| (*stream, *device, 1))
+            .collect();
+        if !ranges.is_empty() {
+            let query = Query::Ranges {
+                ranges,
+                max_bytes: usize::MAX,
+            };
+            if let Answer::Envelopes { envelopes, .. } = storage.query(&query)? {
+                boot.control = envelopes;
+            }
+        }
+        Ok(boot)
+    }
 }
 
 /// Why a store could not do what it was asked. What was committed before stays.

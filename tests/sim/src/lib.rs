@@ -1,1 +1,14 @@
-//! Skeleton.
+//! A whole network of cores in one thread, under virtual time, from one seed.
+//!
+//! The cores are those of the real node; network, disks and clocks are modelled: links that break, gossip
+//! that is lost, doubled and reordered, partitions, disks that lose what wasn't synced, clocks that are
+//! wrong by minutes. An [oracle](oracle::Oracle) outside the cores says what must be visible where. A run
+//! never looks at the real clock, so a seed replays exactly.
+
+pub mod disk;
+pub mod network;
+pub mod oracle;
+pub mod scenario;
+pub mod world;
+
+pub use scenario::{Options, Report, run};

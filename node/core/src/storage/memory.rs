@@ -188,6 +188,7 @@ impl Storage for MemoryStorage {
                 .filter(|((space, _), _)| Space::BOOT.contains(space))
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect(),
+            control: Vec::new(),
             chains: self
                 .chains
                 .iter()

@@ -1,0 +1,474 @@
+//! The state machine: its parts, its clock and its queues. What it does with each input lies in the
+//! modules beside.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+use revnet_protocol::{DeviceCert, DeviceId, DeviceKeys, Hlc, RevoltId, StreamId, UserId};
+
+use crate::chain::Stream;
+use crate::command::{Command, CommandError, Notice, Reply};
+use crate::io::{Effect, Input, MILLI, Mono, SECOND};
+use crate::link::Link;
+use crate::query::LogJob;
+use crate::revolt::Revolt;
+use crate::storage::{Answer, Boot, Query, Space, StorageError, Write};
+use crate::write::{SealJob, Submission};
+
+/// Who this node is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The device's keys.
+    pub keys: DeviceKeys,
+    /// Whose device it is.
+    pub cert: DeviceCert,
+    /// What the person is called where nothing else is said, at most 64 bytes.
+    pub name: String,
+}
+
+/// What the core waits for from the store.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// A batch that a command is answered after.
+    Reply { command: u64, reply: Box<Reply> },
+    /// A batch of sealed envelopes: gossip them, answer.
+    Sealed(Box<SealJob>),
+    /// A batch of envelopes of others: acknowledge them.
+    Received { chains: Vec<(StreamId, DeviceId)> },
+    /// Nonces of a submission.
+    Nonces(Box<Submission>),
+    /// Envelopes for a peer.
+    Serve {
+        peer: DeviceId,
+        revolt: RevoltId,
+        ranges: Vec<(StreamId, DeviceId, u64)>,
+        max: usize,
+    },
+    /// The arrival log for a peer.
+    Arrivals { peer: DeviceId, revolt: RevoltId },
+    /// Stored envelopes that can now be read.
+    Reopen { stream: StreamId, device: DeviceId },
+    /// A page of a log.
+    Log(Box<LogJob>),
+    /// A message that changed, for a notice.
+    Changed { stream: StreamId },
+    /// All envelopes of a segment, for export.
+    Export { command: u64, seg: u32 },
+    /// The target of an edit or deletion.
+    Target {
+        command: u64,
+        submission: Box<Submission>,
+    },
+}
+
+/// Something to do later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// Compare again with a peer.
+    AntiEntropy(DeviceId),
+    /// Acknowledge what became durable.
+    Acknowledge,
+    /// Find and dial members.
+    Connect,
+    /// Give up on a join.
+    JoinDeadline(RevoltId),
+    /// Rotate an epoch whose time has come.
+    Rotate(RevoltId),
+    /// Topics and meeting keys change with the day; invites expire.
+    Housekeeping,
+}
+
+impl Timer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::AntiEntropy(_) => "anti-entropy",
+            Self::Acknowledge => "acknowledge",
+            Self::Connect => "connect",
+            Self::JoinDeadline(_) => "join-deadline",
+            Self::Rotate(_) => "rotate",
+            Self::Housekeeping => "housekeeping",
+        }
+    }
+}
+
+/// A node without its sockets, disk and clock. See the crate's documentation for how it is driven.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) me: Identity,
+    pub(crate) rng: ChaCha20Rng,
+    now: Mono,
+    /// Unix time at `Mono` zero, by this machine's clock.
+    unix_base: Duration,
+    pub(crate) clock_offset_ms: i64,
+    pub(crate) last_hlc: Hlc,
+    pub(crate) store_id: [u8; 16],
+    /// Next position of the store's arrival log, batches under way included.
+    pub(crate) arrivals: u64,
+    pub(crate) revolts: BTreeMap<RevoltId, Revolt>,
+    pub(crate) streams: BTreeMap<StreamId, Stream>,
+    pub(crate) links: BTreeMap<DeviceId, Link>,
+    pub(crate) addresses: BTreeMap<DeviceId, Vec<String>>,
+    pub(crate) dials: BTreeMap<DeviceId, crate::connect::Dial>,
+    pub(crate) topics: BTreeMap<String, RevoltId>,
+    pub(crate) provided: BTreeMap<[u8; 32], RevoltId>,
+    pub(crate) unacknowledged: BTreeSet<(StreamId, DeviceId)>,
+    pub(crate) cursors: BTreeMap<(RevoltId, DeviceId), revnet_protocol::frame::Cursor>,
+    pub(crate) holders: BTreeMap<StreamId, BTreeMap<DeviceId, u64>>,
+    effects: VecDeque<Effect>,
+    timers: BTreeSet<(Mono, Timer)>,
+    waiting: BTreeMap<u64, Waiting>,
+    next_id: u64,
+    failed: Option<StorageError>,
+}
+
+impl Core {
+    /// A node that starts at `now` with what its store holds. `unix` is this machine's clock at that
+    /// moment; `seed` must be random and used once.
+    #[must_use]
+    pub fn new(me: Identity, seed: [u8; 32], now: Mono, unix: Duration, boot: Boot) -> Self {
+        let mut core = Self {
+            me,
+            rng: ChaCha20Rng::from_seed(seed),
+            now,
+            unix_base: unix.saturating_sub(Duration::from_nanos(now)),
+            clock_offset_ms: 0,
+            last_hlc: Hlc::ZERO,
+            store_id: boot.store,
+            arrivals: boot.position,
+            revolts: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            links: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            provided: BTreeMap::new(),
+            unacknowledged: BTreeSet::new(),
+            cursors: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            effects: VecDeque::new(),
+            timers: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            next_id: 0,
+            failed: None,
+        };
+        core.restore(boot);
+        core.arm(Timer::Connect, 0);
+        core.arm(Timer::Housekeeping, 0);
+        core
+    }
+
+    /// Takes an input. Time never runs backwards.
+    pub fn handle(&mut self, input: Input, now: Mono) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Command { id, command } => self.command(id, command),
+            Input::LinkUp {
+                peer,
+                relayed,
+                address,
+            } => self.link_up(peer, relayed, address),
+            Input::LinkDown { peer } => self.link_down(peer),
+            Input::Frame { peer, bytes } => self.frame(peer, &bytes),
+            Input::Gossip {
+                peer,
+                topic,
+                bytes,
+                token,
+            } => self.gossip(peer, &topic, &bytes, token),
+            Input::Stored { id } => self.stored(id),
+            Input::StoreFailed { id, error } => self.store_failed(id, error),
+            Input::Loaded { id, answer } => self.loaded(id, answer),
+            Input::Providers { key, peers } => self.providers(&key, &peers),
+            Input::Nearby { peer } => self.nearby(peer),
+            Input::DialFailed { peer } => self.dial_failed(peer),
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Mono) {
+        self.now = self.now.max(now);
+        while let Some((at, timer)) = self
+            .timers
+            .first()
+            .copied()
+            .filter(|(at, _)| *at <= self.now)
+        {
+            self.timers.remove(&(at, timer));
+            match timer {
+                Timer::AntiEntropy(peer) => self.anti_entropy(peer),
+                Timer::Acknowledge => self.acknowledge(),
+                Timer::Connect => self.connect(),
+                Timer::JoinDeadline(revolt) => self.join_deadline(revolt),
+                Timer::Rotate(revolt) => self.rotate_if_due(revolt),
+                Timer::Housekeeping => self.housekeeping(),
+            }
+        }
+    }
+
+    /// The next thing to do; call until it gives nothing.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Core::handle_timeout`] wants to be called next, and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
+        self.timers.first().map(|(at, timer)| (*at, timer.name()))
+    }
+
+    /// Set once the store has failed: nothing more is accepted, and a new core must be made.
+    #[must_use]
+    pub fn failed(&self) -> Option<&StorageError> {
+        self.failed.as_ref()
+    }
+
+    #[doc(hidden)]
+    pub fn debug_summary(&self) -> String {
+        let mut out = String::new();
+        for r in self.revolts.values() {
+            let st = r.authority.state();
+            out += &format!(
+                "level {:?} members {} due {} sending {} outbox {} links {:?} synced {} ; ",
+                r.level_of(&self.user()),
+                st.members.len(),
+                st.rotation_due(&revnet_protocol::Audience::Revolt),
+                r.sending_secret().is_some(),
+                r.outbox_len(),
+                self.links
+                    .iter()
+                    .map(|(d, l)| (
+                        d.short(),
+                        l.proved.contains(&r.id),
+                        l.synced.contains(&r.id)
+                    ))
+                    .collect::<Vec<_>>(),
+                self.is_synced(&r.id)
+            );
+            for (s, x) in &self.streams {
+                for (d, c) in &x.chains {
+                    if c.opened < c.tip
+                        || c.waiting.is_some()
+                        || c.broken.is_some()
+                        || c.forked.is_some()
+                    {
+                        out += &format!("[{:?} {:?} {c:?}]", s, d);
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    pub(crate) fn now(&self) -> Mono {
+        self.now
+    }
+
+    /// This machine's clock, uncorrected.
+    pub(crate) fn machine_ms(&self) -> u64 {
+        u64::try_from((self.unix_base + Duration::from_nanos(self.now)).as_millis())
+            .unwrap_or(u64::MAX)
+    }
+
+    /// The clock that time stamps are made with: corrected by what three or more peers agree on.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.machine_ms()
+            .saturating_add_signed(self.clock_offset_ms)
+    }
+
+    pub(crate) fn device(&self) -> DeviceId {
+        self.me.cert.device
+    }
+
+    pub(crate) fn user(&self) -> UserId {
+        self.me.cert.user
+    }
+
+    pub(crate) fn effect(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.effect(Effect::Notice(notice));
+    }
+
+    pub(crate) fn reply(&mut self, id: u64, result: Result<Reply, CommandError>) {
+        self.effect(Effect::Reply { id, result });
+    }
+
+    /// Does something `after` nanoseconds from now.
+    pub(crate) fn arm(&mut self, timer: Timer, after: Mono) {
+        self.timers.insert((self.now + after, timer));
+    }
+
+    pub(crate) fn disarm(&mut self, timer: Timer) {
+        self.timers.retain(|(_, have)| *have != timer);
+    }
+
+    pub(crate) fn is_armed(&self, timer: Timer) -> bool {
+        self.timers.iter().any(|(_, have)| *have == timer)
+    }
+
+    pub(crate) fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// A number below `bound`, for jitter.
+    pub(crate) fn jitter(&mut self, bound: Mono) -> Mono {
+        self.rng.next_u64() % bound.max(1)
+    }
+
+    pub(crate) fn store(&mut self, writes: Vec<Write>, then: Option<Waiting>) {
+        if writes.is_empty() && then.is_none() {
+            return;
+        }
+        let id = self.number();
+        self.arrivals += writes
+            .iter()
+            .filter(|w| matches!(w, Write::Envelope { .. }))
+            .count() as u64;
+        if let Some(then) = then {
+            self.waiting.insert(id, then);
+        }
+        self.effect(Effect::Store { id, writes });
+    }
+
+    pub(crate) fn load(&mut self, query: Query, then: Waiting) {
+        let id = self.number();
+        self.waiting.insert(id, then);
+        self.effect(Effect::Load { id, query });
+    }
+
+    pub(crate) fn put(space: Space, key: Vec<u8>, value: Vec<u8>) -> Write {
+        Write::Put { space, key, value }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn stored(&mut self, id: u64) {
+        match self.waiting.remove(&id) {
+            Some(Waiting::Reply { command, reply }) => self.reply(command, Ok(*reply)),
+            Some(Waiting::Sealed(job)) => self.sealed(*job),
+            Some(Waiting::Received { chains }) => self.received_durably(chains),
+            _ => {}
+        }
+    }
+
+    /// Memory is ahead of the disk now and can't be taken back, so this core ends: everything that waits
+    /// is told, and the runtime starts another from what the disk has.
+    fn store_failed(&mut self, _id: u64, error: StorageError) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for wait in waiting.into_values() {
+            let command = match wait {
+                Waiting::Reply { command, .. }
+                | Waiting::Export { command, .. }
+                | Waiting::Target { command, .. } => Some(command),
+                Waiting::Sealed(job) => job.command(),
+                Waiting::Nonces(submission) => submission.command,
+                Waiting::Log(job) => Some(job.command),
+                _ => None,
+            };
+            if let Some(command) = command {
+                self.reply(command, Err(error.clone().into()));
+            }
+        }
+        let joining: Vec<_> = self
+            .revolts
+            .values_mut()
+            .filter_map(|r| r.joining.as_mut()?.command.take())
+            .collect();
+        for command in joining {
+            self.reply(command, Err(error.clone().into()));
+        }
+        self.failed = Some(error);
+    }
+
+    fn loaded(&mut self, id: u64, answer: Result<Answer, StorageError>) {
+        let Some(waiting) = self.waiting.remove(&id) else {
+            return;
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.waiting.insert(id, waiting);
+                return self.store_failed(id, error);
+            }
+        };
+        match (waiting, answer) {
+            (Waiting::Nonces(submission), Answer::Values(values)) => {
+                self.nonces_loaded(*submission, values)
+            }
+            (
+                Waiting::Serve {
+                    peer,
+                    revolt,
+                    ranges,
+                    max,
+                },
+                Answer::Envelopes {
+                    envelopes,
+                    complete,
+                },
+            ) => {
+                self.serve_loaded(peer, revolt, ranges, max, envelopes, complete);
+            }
+            (Waiting::Arrivals { peer, revolt }, Answer::Arrivals(arrivals)) => {
+                self.arrivals_loaded(peer, revolt, &arrivals);
+            }
+            (Waiting::Reopen { stream, device }, Answer::Envelopes { envelopes, .. }) => {
+                self.reopen_loaded(stream, device, envelopes);
+            }
+            (Waiting::Log(job), Answer::Rows(rows)) => self.log_loaded(*job, rows),
+            (Waiting::Changed { stream }, Answer::Rows(rows)) => self.changed_loaded(stream, rows),
+            (Waiting::Export { command, seg }, Answer::Envelopes { envelopes, .. }) => {
+                self.export_loaded(command, seg, envelopes);
+            }
+            (
+                Waiting::Target {
+                    command,
+                    submission,
+                },
+                Answer::Rows(rows),
+            ) => {
+                self.target_loaded(command, *submission, rows);
+            }
+            (waiting, answer) => {
+                debug_assert!(false, "{waiting:?} answered by {answer:?}");
+            }
+        }
+    }
+
+    fn command(&mut self, id: u64, command: Command) {
+        if let Some(error) = self.failed.clone() {
+            return self.reply(id, Err(error.into()));
+        }
+        if self.waiting.len() > MAX_WAITING {
+            return self.reply(id, Err(CommandError::Busy));
+        }
+        match self.run(id, command) {
+            Ok(Some(reply)) => self.reply(id, Ok(reply)),
+            Ok(None) => {}
+            Err(error) => self.reply(id, Err(error)),
+        }
+    }
+}
+
+/// More outstanding questions to the store than this, and commands are refused for the moment.
+const MAX_WAITING: usize = 4096;
+
+/// How often a node compares notes with each peer, at least.
+pub(crate) const ANTI_ENTROPY: Mono = 20 * SECOND;
+/// How long acknowledgements are gathered.
+pub(crate) const ACKNOWLEDGE_AFTER: Mono = 100 * MILLI;
+/// How long a join may take before its command is answered.
+pub(crate) const JOIN_PATIENCE: Mono = 60 * SECOND;
+/// Time stamps further ahead than this are not shown yet, in milliseconds.
+pub(crate) const SHOW_AHEAD_MS: u64 = 30 * 60 * 1000;
+/// Time stamps up to this far ahead move the own clock along, in milliseconds.
+pub(crate) const ADOPT_AHEAD_MS: u64 = 2 * 60 * 1000;

@@ -1,0 +1,114 @@
+//! Who has what on disk: signed acknowledgements to authors that are linked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use revnet_protocol::frame::{Frame, Held};
+use revnet_protocol::{DeviceId, MessageId, RevoltId, StreamId, UserId};
+
+use crate::command::{Notice, Place};
+use crate::core::Core;
+
+/// Most chains in one acknowledgement.
+const MAX_CHAINS: usize = 4096;
+
+impl Core {
+    /// Tells authors what became durable since the last time.
+    pub(crate) fn acknowledge(&mut self) {
+        let mut by_author: BTreeMap<DeviceId, Vec<_>> = BTreeMap::new();
+        for (stream, device) in std::mem::take(&mut self.unacknowledged) {
+            let Some(chain) = self
+                .streams
+                .get(&stream)
+                .and_then(|s| s.chains.get(&device))
+            else {
+                continue;
+            };
+            by_author
+                .entry(device)
+                .or_default()
+                .push((stream, device, chain.tip, chain.tip_id));
+        }
+        for (author, chains) in by_author {
+            if self.links.contains_key(&author) {
+                let held = Held::sign(&self.me.keys, chains);
+                self.send(author, &Frame::Held(held));
+            }
+        }
+    }
+
+    /// Tells an author that has just come what is here of its words.
+    pub(crate) fn acknowledge_all_to(&mut self, peer: DeviceId, revolt: RevoltId) {
+        let theirs = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.revolt == revolt && stream.chains.contains_key(&peer))
+            .map(|(stream, _)| (*stream, peer));
+        self.unacknowledged.extend(theirs.collect::<Vec<_>>());
+        self.acknowledge();
+    }
+
+    pub(crate) fn held(&mut self, peer: DeviceId, held: &Held) {
+        if held.chains.len() > MAX_CHAINS || held.holder != peer || !held.is_signed() {
+            return self.blame(peer, "sent a false acknowledgement");
+        }
+        let me = self.device();
+        for (stream, device, seq, id) in &held.chains {
+            let Some(known) = self.streams.get(stream).filter(|_| *device == me) else {
+                continue;
+            };
+            let Some(chain) = known.chains.get(device) else {
+                continue;
+            };
+            // An acknowledgement of another history than this one, or of what isn't written, is worth nothing.
+            if *seq > chain.tip || (*seq == chain.tip && *id != chain.tip_id) {
+                continue;
+            }
+            let (revolt, channel) = (known.revolt, known.channel);
+            let have = self
+                .holders
+                .entry(*stream)
+                .or_default()
+                .entry(peer)
+                .or_insert(0);
+            if *seq <= *have {
+                continue;
+            }
+            *have = *seq;
+            if let Some(channel) = channel {
+                let people = self.people_holding(revolt, *stream, *seq);
+                let at = Place { revolt, channel };
+                self.notice(Notice::Held {
+                    at,
+                    device: *device,
+                    seq: *seq,
+                    people,
+                });
+            }
+        }
+    }
+
+    fn people_holding(&self, revolt: RevoltId, stream: StreamId, seq: u64) -> u32 {
+        let (Some(holders), Some(revolt)) = (self.holders.get(&stream), self.revolts.get(&revolt))
+        else {
+            return 0;
+        };
+        let me = self.user();
+        let people: BTreeSet<UserId> = holders
+            .iter()
+            .filter(|(_, held)| **held >= seq)
+            .filter_map(|(device, _)| revolt.authority.state().user_of(device))
+            .filter(|(user, current)| *current && *user != me)
+            .map(|(user, _)| user)
+            .collect();
+        u32::try_from(people.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many other people hold an own message.
+    pub(crate) fn held_by(&self, revolt: RevoltId, stream: StreamId, id: &MessageId) -> u32 {
+        if id.device == self.device() {
+            self.people_holding(revolt, stream, id.seq)
+        } else {
+            0
+        }
+    }
+}

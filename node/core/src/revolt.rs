@@ -1,0 +1,331 @@
+//! A revolt as this node knows it: its control graph, its secrets, its outbox, its way in.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use revnet_crdt::authority::Authority;
+use revnet_protocol::act::{Audience, Level};
+use revnet_protocol::epoch::{EpochSecret, SlotChunk};
+use revnet_protocol::{ChannelId, KeyId, RevoltId, StreamId, UserId, decode, encode};
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{Chain, Stream};
+use crate::command::{CommandError, Notice};
+use crate::core::{Core, Timer};
+use crate::io::{MILLI, SECOND};
+use crate::storage::{Boot, Space};
+use crate::write::Waiting as OutboxItem;
+
+/// A join under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Joining {
+    /// The invite's secret bytes.
+    pub(crate) seed: [u8; 32],
+    /// Where members were when the link was made.
+    pub(crate) addresses: Vec<String>,
+    /// Who to answer; none after a restart.
+    pub(crate) command: Option<u64>,
+    /// The act is written.
+    pub(crate) written: bool,
+}
+
+/// What the store keeps of a revolt beside its streams.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The name from the link, until the real one is known.
+    pub(crate) name: String,
+    /// The invite's secret and addresses, while joining.
+    pub(crate) joining: Option<([u8; 32], Vec<String>)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Revolt {
+    pub(crate) id: RevoltId,
+    pub(crate) control: StreamId,
+    pub(crate) authority: Authority,
+    pub(crate) secrets: BTreeMap<KeyId, EpochSecret>,
+    pub(crate) chunks: BTreeMap<KeyId, Vec<SlotChunk>>,
+    pub(crate) record: Record,
+    pub(crate) joining: Option<Joining>,
+    /// The goodbye is written; when others have it, the revolt is forgotten here.
+    pub(crate) leaving: bool,
+    pub(crate) outbox: BTreeMap<StreamId, VecDeque<(u64, OutboxItem)>>,
+    pub(crate) next_outbox: u64,
+}
+
+impl Revolt {
+    pub(crate) fn new(id: RevoltId, record: Record) -> Self {
+        let joining = record.joining.clone().map(|(seed, addresses)| Joining {
+            seed,
+            addresses,
+            command: None,
+            written: false,
+        });
+        Self {
+            id,
+            control: StreamId::control(&id),
+            authority: Authority::new(id),
+            secrets: BTreeMap::new(),
+            chunks: BTreeMap::new(),
+            record,
+            joining,
+            leaving: false,
+            outbox: BTreeMap::new(),
+            next_outbox: 1,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        let name = &self.authority.state().name;
+        if name.is_empty() {
+            &self.record.name
+        } else {
+            name
+        }
+    }
+
+    pub(crate) fn level_of(&self, user: &UserId) -> Option<Level> {
+        self.authority
+            .state()
+            .members
+            .get(user)
+            .map(|member| member.level)
+    }
+
+    /// The secret to write with now.
+    pub(crate) fn sending_secret(&self) -> Option<&EpochSecret> {
+        let epoch = self.authority.state().sending_epoch(&Audience::Revolt)?;
+        self.secrets.get(&epoch.key_id)
+    }
+
+    /// The newest secrets that are known, newest first: for meeting, where old ones help latecomers.
+    pub(crate) fn meeting_secrets(&self) -> Vec<&EpochSecret> {
+        let Some(epochs) = self.authority.state().epochs.get(&Audience::Revolt) else {
+            return Vec::new();
+        };
+        let mut known: Vec<_> = epochs
+            .iter()
+            .filter_map(|epoch| {
+                Some((
+                    epoch.generation,
+                    epoch.key_id,
+                    self.secrets.get(&epoch.key_id)?,
+                ))
+            })
+            .collect();
+        known.sort_by_key(|(generation, key_id, _)| std::cmp::Reverse((*generation, *key_id)));
+        known
+            .into_iter()
+            .take(MEETING_GENERATIONS)
+            .map(|(_, _, secret)| secret)
+            .collect()
+    }
+
+    pub(crate) fn outbox_len(&self) -> usize {
+        self.outbox.values().map(VecDeque::len).sum()
+    }
+}
+
+/// How many generations back members still meet.
+const MEETING_GENERATIONS: usize = 17;
+
+pub(crate) fn secret_key(revolt: &RevoltId, key_id: &KeyId) -> Vec<u8> {
+    [revolt.0, key_id.0].concat()
+}
+
+impl Core {
+    /// Rebuilds memory from the store.
+    pub(crate) fn restore(&mut self, boot: Boot) {
+        for ((space, key), value) in &boot.records {
+            self.restore_record(*space, key, value);
+        }
+        for (stream, device, state) in &boot.chains {
+            if let (Some(stream), Ok(chain)) =
+                (self.streams.get_mut(stream), decode::<Chain>(state, 4096))
+            {
+                *stream.chain_mut(*device) = chain;
+            }
+        }
+        for bytes in boot.control {
+            self.restore_act(&bytes);
+        }
+        let revolts: Vec<_> = self.revolts.keys().copied().collect();
+        for revolt in &revolts {
+            self.refresh_channels(*revolt);
+        }
+        // Channel streams are known only now, so their chains are read in a second pass.
+        for (stream, device, state) in &boot.chains {
+            if let (Some(stream), Ok(chain)) =
+                (self.streams.get_mut(stream), decode::<Chain>(state, 4096))
+            {
+                *stream.chain_mut(*device) = chain;
+            }
+        }
+        for revolt in revolts {
+            self.reopen(revolt);
+            self.refresh_topics(revolt);
+            if self.revolts[&revolt]
+                .authority
+                .state()
+                .rotation_due(&Audience::Revolt)
+            {
+                self.arm(Timer::Rotate(revolt), SECOND);
+            }
+        }
+    }
+
+    fn restore_record(&mut self, space: Space, key: &[u8], value: &[u8]) {
+        let revolt = key.first_chunk::<32>().map(|id| RevoltId(*id));
+        match (space, revolt) {
+            (Space::Revolt, Some(id)) => {
+                let record = decode::<Record>(value, 1 << 16).unwrap_or_default();
+                self.add_revolt(Revolt::new(id, record));
+            }
+            (Space::Secret, Some(id)) => {
+                let (Some(revolt), Ok(bytes)) = (self.revolts.get_mut(&id), value.try_into())
+                else {
+                    return;
+                };
+                let secret = EpochSecret::new(bytes);
+                revolt.secrets.insert(secret.key_id(), secret);
+            }
+            (Space::Chunk, Some(id)) => {
+                let (Some(revolt), Ok(chunk)) = (
+                    self.revolts.get_mut(&id),
+                    decode::<SlotChunk>(value, 1 << 17),
+                ) else {
+                    return;
+                };
+                revolt.chunks.entry(chunk.key_id).or_default().push(chunk);
+            }
+            (Space::Cursor, _) => self.restore_cursor(key, value),
+            (Space::Outbox, _) => self.restore_outbox(key, value),
+            (Space::Local, _) if key == b"name" => {
+                if let Ok(name) = String::from_utf8(value.to_vec()) {
+                    self.me.name = name;
+                }
+            }
+            (Space::Local, _) => {
+                if let Some(device) = key
+                    .strip_prefix(b"address:")
+                    .and_then(|d| d.try_into().ok())
+                    && let Ok(addresses) = decode::<Vec<String>>(value, 1 << 14)
+                {
+                    self.addresses
+                        .insert(revnet_protocol::DeviceId(device), addresses);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn add_revolt(&mut self, revolt: Revolt) {
+        self.streams
+            .entry(revolt.control)
+            .or_insert_with(|| Stream::new(revolt.id, None));
+        self.revolts.insert(revolt.id, revolt);
+    }
+
+    pub(crate) fn revolt(&self, id: &RevoltId) -> Result<&Revolt, CommandError> {
+        self.revolts.get(id).ok_or(CommandError::NotFound("revolt"))
+    }
+
+    pub(crate) fn channel_stream(
+        &self,
+        revolt: &RevoltId,
+        channel: &ChannelId,
+    ) -> Result<StreamId, CommandError> {
+        let revolt = self.revolt(revolt)?;
+        if revolt.authority.state().channels.contains_key(channel) {
+            Ok(StreamId::channel(&revolt.id, channel))
+        } else {
+            Err(CommandError::NotFound("channel"))
+        }
+    }
+
+    /// Makes streams for channels that have appeared.
+    pub(crate) fn refresh_channels(&mut self, id: RevoltId) {
+        let Some(revolt) = self.revolts.get(&id) else {
+            return;
+        };
+        for channel in revolt.authority.state().channels.keys() {
+            let stream = StreamId::channel(&id, channel);
+            self.streams
+                .entry(stream)
+                .or_insert_with(|| Stream::new(id, Some(*channel)));
+        }
+    }
+
+    /// After acts were added to a revolt's control graph.
+    pub(crate) fn control_changed(&mut self, id: RevoltId) {
+        self.refresh_channels(id);
+        self.follow_back_links(id);
+        self.reopen(id);
+        self.refresh_topics(id);
+        self.continue_join(id);
+        self.pull_from_unheard(id);
+        if self
+            .revolts
+            .get(&id)
+            .is_some_and(|r| r.authority.state().rotation_due(&Audience::Revolt))
+        {
+            // The remover rotates with the removal; everybody else waits a while for that to arrive.
+            let wait = 2 * SECOND + self.jitter(5000 * MILLI);
+            if !self.is_armed(Timer::Rotate(id)) {
+                self.arm(Timer::Rotate(id), wait);
+            }
+        }
+        self.notice(Notice::RevoltChanged { revolt: id });
+        let waiting = self.revolts.get(&id).is_some_and(|r| r.outbox_len() > 0);
+        if waiting {
+            self.flush_outbox(id);
+        }
+    }
+
+    /// Drops a revolt from this node.
+    pub(crate) fn forget_revolt(&mut self, id: RevoltId) {
+        let Some(revolt) = self.revolts.remove(&id) else {
+            return;
+        };
+        let mut writes = vec![crate::storage::Write::Remove {
+            space: Space::Revolt,
+            key: id.0.to_vec(),
+        }];
+        for key_id in revolt.secrets.keys() {
+            writes.push(crate::storage::Write::Remove {
+                space: Space::Secret,
+                key: secret_key(&id, key_id),
+            });
+        }
+        let streams: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(_, s)| s.revolt == id)
+            .map(|(s, _)| *s)
+            .collect();
+        for stream in streams {
+            self.streams.remove(&stream);
+            for (number, _) in revolt.outbox.get(&stream).into_iter().flatten() {
+                writes.push(crate::storage::Write::Remove {
+                    space: Space::Outbox,
+                    key: crate::write::outbox_key(&stream, *number),
+                });
+            }
+            writes.push(crate::storage::Write::Forget { stream });
+        }
+        for link in self.links.values_mut() {
+            link.forget(&id);
+        }
+        self.drop_topics(id);
+        self.store(writes, None);
+        self.notice(Notice::RevoltGone { revolt: id });
+    }
+
+    pub(crate) fn save_record(&self, id: &RevoltId) -> Option<crate::storage::Write> {
+        let revolt = self.revolts.get(id)?;
+        Some(Self::put(
+            Space::Revolt,
+            id.0.to_vec(),
+            encode(&revolt.record),
+        ))
+    }
+}

@@ -1,0 +1,449 @@
+//! Pulling and serving: cursor, fingerprints, version vectors, each tried when the one before did not settle it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use revnet_protocol::envelope::{Envelope, Run};
+use revnet_protocol::frame::{Cursor, Fingerprint, Frame, Vector};
+use revnet_protocol::limits::MAX_RUN;
+use revnet_protocol::{DeviceId, RevoltId, StreamId, decode, encode};
+
+use crate::core::{Core, Waiting};
+use crate::link::is_reasonable;
+use crate::storage::{Query, Space};
+
+/// How many stored bytes go into one answer. Runs are smaller than what is stored, so a frame holds them.
+const SERVE_BYTES: usize = 384 * 1024;
+/// How far an answer is stretched to reach an envelope with a signature.
+const STRETCH_BYTES: usize = 1024 * 1024;
+/// How many arrivals are looked at for one answer.
+const ARRIVALS: usize = 4096;
+
+fn cursor_key(revolt: &RevoltId, peer: &DeviceId) -> Vec<u8> {
+    [revolt.0, peer.0].concat()
+}
+
+impl Core {
+    /// The summary of everything in a revolt, and of each stream.
+    fn summary(&mut self, revolt: &RevoltId) -> (Fingerprint, Vec<(StreamId, Fingerprint)>) {
+        let streams: Vec<_> = self
+            .streams
+            .iter_mut()
+            .filter(|(_, stream)| stream.revolt == *revolt && !stream.chains.is_empty())
+            .map(|(id, stream)| (*id, stream.fingerprint()))
+            .collect();
+        (Fingerprint::of(&[&encode(&streams)]), streams)
+    }
+
+    /// Asks a peer for what it has and this node doesn't.
+    pub(crate) fn start_pull(&mut self, peer: DeviceId, revolt: RevoltId) {
+        let have = self.summary(&revolt).0;
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        let pull = link.pulls.entry(revolt).or_default();
+        if pull.under_way {
+            pull.again = true;
+            return;
+        }
+        *pull = crate::link::Pull {
+            under_way: true,
+            ..Default::default()
+        };
+        let cursor = self.cursors.get(&(revolt, peer)).copied();
+        self.send(
+            peer,
+            &Frame::Pull {
+                revolt,
+                have,
+                cursor,
+            },
+        );
+    }
+
+    /// A peer asks for what it doesn't have.
+    pub(crate) fn pulled_from(
+        &mut self,
+        peer: DeviceId,
+        revolt: RevoltId,
+        have: Fingerprint,
+        cursor: Option<Cursor>,
+    ) {
+        if let Err(reason) = self.may_read(&peer, &revolt) {
+            return self.send(
+                peer,
+                &Frame::Refused {
+                    revolt: Some(revolt),
+                    reason,
+                },
+            );
+        }
+        let (whole, streams) = self.summary(&revolt);
+        let position = self.arrivals;
+        if whole == have {
+            let cursor = Some(Cursor {
+                store: self.store_id,
+                position,
+            });
+            return self.send(
+                peer,
+                &Frame::Pulled {
+                    revolt,
+                    cursor,
+                    more: false,
+                },
+            );
+        }
+        self.serving(peer, revolt).position = position;
+        match cursor {
+            Some(cursor) if cursor.store == self.store_id && cursor.position < position => {
+                let query = Query::Arrivals {
+                    from: cursor.position,
+                    limit: ARRIVALS,
+                };
+                self.load(query, Waiting::Arrivals { peer, revolt });
+            }
+            _ => self.send(peer, &Frame::Compare { revolt, streams }),
+        }
+    }
+
+    fn serving(&mut self, peer: DeviceId, revolt: RevoltId) -> &mut crate::link::Serving {
+        let link = self
+            .links
+            .get_mut(&peer)
+            .expect("only called for a link that may read");
+        link.serving.entry(revolt).or_default()
+    }
+
+    pub(crate) fn arrivals_loaded(
+        &mut self,
+        peer: DeviceId,
+        revolt: RevoltId,
+        arrivals: &[(u64, StreamId, DeviceId, u64)],
+    ) {
+        if self.may_read(&peer, &revolt).is_err() {
+            return;
+        }
+        let mut first: BTreeMap<(StreamId, DeviceId), u64> = BTreeMap::new();
+        for (_, stream, device, seq) in arrivals {
+            if self.streams.get(stream).is_some_and(|s| s.revolt == revolt) {
+                let at = first.entry((*stream, *device)).or_insert(*seq);
+                *at = (*at).min(*seq);
+            }
+        }
+        let whole = arrivals.len() < ARRIVALS;
+        if first.is_empty() || !whole {
+            let streams = self.summary(&revolt).1;
+            return self.send(peer, &Frame::Compare { revolt, streams });
+        }
+        let mut ranges: Vec<_> = first.into_iter().map(|((s, d), seq)| (s, d, seq)).collect();
+        self.control_first(&mut ranges);
+        self.serve(peer, revolt, ranges, SERVE_BYTES);
+    }
+
+    /// Without the acts that make a channel or admit an author, what they wrote there can't be taken.
+    fn control_first(&self, ranges: &mut [(StreamId, DeviceId, u64)]) {
+        ranges.sort_by_key(|(stream, ..)| {
+            self.streams.get(stream).is_none_or(|s| s.channel.is_some())
+        });
+    }
+
+    /// A peer says what it has; ask for the streams that differ, with what is here.
+    pub(crate) fn compare(
+        &mut self,
+        peer: DeviceId,
+        revolt: RevoltId,
+        streams: &[(StreamId, Fingerprint)],
+    ) {
+        let (_, own) = self.summary(&revolt);
+        let own: BTreeMap<_, _> = own.into_iter().collect();
+        let differing: Vec<_> = streams
+            .iter()
+            .filter(|(id, fp)| own.get(id) != Some(fp))
+            .map(|(id, _)| *id)
+            .collect();
+        let Some(pull) = self
+            .links
+            .get_mut(&peer)
+            .and_then(|link| link.pulls.get_mut(&revolt))
+        else {
+            return;
+        };
+        if !pull.under_way {
+            return;
+        }
+        pull.differing = differing;
+        self.ask_on(peer, revolt);
+    }
+
+    fn ask_on(&mut self, peer: DeviceId, revolt: RevoltId) {
+        let Some(pull) = self
+            .links
+            .get(&peer)
+            .and_then(|link| link.pulls.get(&revolt))
+        else {
+            return;
+        };
+        let vectors = pull
+            .differing
+            .iter()
+            .map(|id| match self.streams.get(id) {
+                Some(stream) if stream.revolt == revolt => stream.vector(*id),
+                _ => Vector {
+                    stream: *id,
+                    tips: Vec::new(),
+                },
+            })
+            .collect();
+        self.send(peer, &Frame::Want { revolt, vectors });
+    }
+
+    pub(crate) fn want(&mut self, peer: DeviceId, revolt: RevoltId, vectors: &[Vector]) {
+        if let Err(reason) = self.may_read(&peer, &revolt) {
+            return self.send(
+                peer,
+                &Frame::Refused {
+                    revolt: Some(revolt),
+                    reason,
+                },
+            );
+        }
+        if !is_reasonable(vectors) {
+            return self.blame(peer, "asked for too many streams");
+        }
+        let mut ranges = Vec::new();
+        for vector in vectors {
+            if let Some(stream) = self
+                .streams
+                .get(&vector.stream)
+                .filter(|s| s.revolt == revolt)
+            {
+                ranges.extend(
+                    stream
+                        .ahead_of(&vector.tips)
+                        .into_iter()
+                        .map(|(d, seq)| (vector.stream, d, seq)),
+                );
+            }
+        }
+        self.control_first(&mut ranges);
+        self.serve(peer, revolt, ranges, SERVE_BYTES);
+    }
+
+    fn serve(
+        &mut self,
+        peer: DeviceId,
+        revolt: RevoltId,
+        ranges: Vec<(StreamId, DeviceId, u64)>,
+        max: usize,
+    ) {
+        if ranges.is_empty() {
+            return self.end_serving(peer, revolt, false);
+        }
+        let query = Query::Ranges {
+            ranges: ranges.clone(),
+            max_bytes: max,
+        };
+        self.load(
+            query,
+            Waiting::Serve {
+                peer,
+                revolt,
+                ranges,
+                max,
+            },
+        );
+    }
+
+    fn end_serving(&mut self, peer: DeviceId, revolt: RevoltId, more: bool) {
+        let Some(link) = self.links.get(&peer) else {
+            return;
+        };
+        let position = link
+            .serving
+            .get(&revolt)
+            .map_or(0, |serving| serving.position);
+        let cursor = (!more).then_some(Cursor {
+            store: self.store_id,
+            position,
+        });
+        self.send(
+            peer,
+            &Frame::Pulled {
+                revolt,
+                cursor,
+                more,
+            },
+        );
+    }
+
+    pub(crate) fn serve_loaded(
+        &mut self,
+        peer: DeviceId,
+        revolt: RevoltId,
+        ranges: Vec<(StreamId, DeviceId, u64)>,
+        max: usize,
+        envelopes: Vec<Vec<u8>>,
+        complete: bool,
+    ) {
+        if self.may_read(&peer, &revolt).is_err() {
+            return;
+        }
+        let runs = pack(envelopes);
+        if runs.is_empty() && !complete && max < STRETCH_BYTES {
+            return self.serve(peer, revolt, ranges, STRETCH_BYTES);
+        }
+        if runs.is_empty() {
+            return self.end_serving(peer, revolt, false);
+        }
+        self.send(peer, &Frame::Runs { revolt, runs });
+        self.end_serving(peer, revolt, !complete);
+    }
+
+    pub(crate) fn pulled(
+        &mut self,
+        peer: DeviceId,
+        revolt: RevoltId,
+        cursor: Option<Cursor>,
+        more: bool,
+    ) {
+        let Some(pull) = self
+            .links
+            .get_mut(&peer)
+            .and_then(|link| link.pulls.get_mut(&revolt))
+        else {
+            return;
+        };
+        if !pull.under_way {
+            return;
+        }
+        if more && !pull.dropped {
+            if pull.differing.is_empty() {
+                pull.under_way = false;
+                return self.start_pull(peer, revolt);
+            }
+            return self.ask_on(peer, revolt);
+        }
+        pull.under_way = false;
+        let (again, dropped) = (std::mem::take(&mut pull.again), pull.dropped);
+        if !dropped {
+            if let Some(cursor) = cursor {
+                self.remember_cursor(peer, revolt, cursor);
+            }
+            self.now_synced(peer, revolt);
+        }
+        if again {
+            self.start_pull(peer, revolt);
+        }
+    }
+
+    fn remember_cursor(&mut self, peer: DeviceId, revolt: RevoltId, cursor: Cursor) {
+        if self.cursors.insert((revolt, peer), cursor) != Some(cursor) {
+            // In the same queue as the envelopes, so it never overtakes them.
+            self.store(
+                vec![Self::put(
+                    Space::Cursor,
+                    cursor_key(&revolt, &peer),
+                    encode(&cursor),
+                )],
+                None,
+            );
+        }
+    }
+
+    pub(crate) fn restore_cursor(&mut self, key: &[u8], value: &[u8]) {
+        if let (Some(revolt), Some(peer), Ok(cursor)) = (
+            key.first_chunk::<32>(),
+            key.last_chunk::<32>(),
+            decode::<Cursor>(value, 64),
+        ) {
+            self.cursors
+                .insert((RevoltId(*revolt), DeviceId(*peer)), cursor);
+        }
+    }
+
+    /// Everything that the peer had is here: own words may leave, they will find their place.
+    fn now_synced(&mut self, peer: DeviceId, revolt: RevoltId) {
+        let member = self
+            .revolts
+            .get(&revolt)
+            .and_then(|r| r.authority.state().user_of(&peer))
+            .is_some_and(|(_, current)| current);
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        if member && link.synced.insert(revolt) {
+            self.flush_outbox(revolt);
+            self.continue_join(revolt);
+        }
+    }
+
+    /// Pulls from everybody who shares a revolt.
+    pub(crate) fn pull_from_all(&mut self, revolt: RevoltId) {
+        for peer in self.peers_of(&revolt) {
+            self.start_pull(peer, revolt);
+        }
+    }
+
+    /// Pulls from members that count as unheard, because they weren't members yet when they were heard.
+    pub(crate) fn pull_from_unheard(&mut self, revolt: RevoltId) {
+        let Some(known) = self.revolts.get(&revolt) else {
+            return;
+        };
+        let state = known.authority.state();
+        let unheard: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.proved.contains(&revolt) && !link.synced.contains(&revolt))
+            .map(|(peer, _)| *peer)
+            .filter(|peer| state.user_of(peer).is_some_and(|(_, current)| current))
+            .collect();
+        for peer in unheard {
+            self.start_pull(peer, revolt);
+        }
+    }
+
+    /// Whether any member was heard to the end since its link came up.
+    pub(crate) fn is_synced(&self, revolt: &RevoltId) -> bool {
+        self.links.values().any(|link| link.synced.contains(revolt))
+    }
+}
+
+/// Packs stored envelopes into runs. What no signature vouches for at the end of a group stays behind.
+pub(crate) fn pack(envelopes: Vec<Vec<u8>>) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let mut group: Vec<Envelope> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for bytes in envelopes {
+        let Ok(envelope) = Envelope::decode(&bytes) else {
+            continue;
+        };
+        let header = &envelope.header;
+        if !seen.insert((header.stream, header.device, header.seq)) {
+            continue;
+        }
+        let continues = group.last().is_some_and(|last| {
+            last.header.stream == header.stream
+                && last.header.device == header.device
+                && last.header.seq + 1 == header.seq
+                && group.len() < MAX_RUN
+        });
+        if !continues {
+            close(&mut group, &mut runs);
+        }
+        group.push(envelope);
+    }
+    close(&mut group, &mut runs);
+    runs
+}
+
+fn close(group: &mut Vec<Envelope>, runs: &mut Vec<Run>) {
+    let signed = group
+        .iter()
+        .rposition(|e| e.signature.is_some())
+        .map_or(0, |at| at + 1);
+    let mut whole = std::mem::take(group);
+    whole.truncate(signed);
+    if let Ok(run) = Run::pack(whole) {
+        runs.push(run);
+    }
+}

@@ -1,0 +1,684 @@
+//! Writing: from a wish to a sealed, durable, gossiped envelope.
+//!
+//! Words wait in the outbox until a member was heard; number, time and seal are given at the first
+//! transmission. Otherwise words written offline would go to people who were removed meanwhile.
+
+use std::collections::BTreeMap;
+
+use revnet_crdt::change::make_change;
+use revnet_protocol::envelope::{Envelope, Place as ChainPlace, Run};
+use revnet_protocol::frame::{Frame, Gossip};
+use revnet_protocol::limits::SEGMENT_EVENTS;
+use revnet_protocol::{
+    Content, EpochSecret, Event, Hlc, Imported, MessageId, RevoltId, StreamId, decode, encode, hash,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::command::{CommandError, Notice, Place, Reply, Sent};
+use crate::core::{Core, Waiting as Wait};
+use crate::io::Effect;
+use crate::receive::index;
+use crate::storage::{Query, Space, Write};
+
+/// Most events sealed in one batch.
+const SEAL_BATCH: usize = 512;
+/// Batches above this size are announced instead of gossiped one by one.
+const GOSSIP_BATCH: usize = 16;
+/// Most events that wait in all outboxes of a revolt.
+const MAX_OUTBOX: usize = 1_000_000;
+/// Events per segment by which honest authors choose theirs.
+const SEGMENT_SIZE: u64 = 1024;
+
+/// An event that has no place yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Words {
+    Message {
+        text: String,
+        reply_to: Option<MessageId>,
+        reply_to_nonce: Option<[u8; 32]>,
+        imported: Option<Imported>,
+    },
+    Edit {
+        target: MessageId,
+        text: String,
+    },
+    Delete {
+        target: MessageId,
+    },
+    React {
+        target: MessageId,
+        emoji: String,
+        on: bool,
+    },
+}
+
+/// An event on its way, with the client's name for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waiting {
+    pub(crate) words: Words,
+    pub(crate) nonce: Option<[u8; 32]>,
+}
+
+/// Wishes of one command, or a part of an outbox.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) command: Option<u64>,
+    pub(crate) at: Place,
+    pub(crate) stream: StreamId,
+    pub(crate) items: Vec<Waiting>,
+    /// Their numbers in the outbox, when they come from there.
+    pub(crate) numbers: Vec<u64>,
+    /// Answer with `Sent` and not just `Done`.
+    pub(crate) tells: bool,
+}
+
+/// Sealed events whose batch is being made durable.
+#[derive(Debug)]
+pub(crate) struct SealJob {
+    command: Option<u64>,
+    reply: Option<Reply>,
+    revolt: RevoltId,
+    stream: StreamId,
+    envelopes: Vec<Envelope>,
+    sealed: Vec<(u64, MessageId)>,
+    at: Option<Place>,
+}
+
+impl SealJob {
+    pub(crate) fn command(&self) -> Option<u64> {
+        self.command
+    }
+}
+
+/// What the store remembers of a nonce.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Nonce {
+    Sealed(MessageId),
+    Pending(u64),
+}
+
+/// The store's name of a client's nonce.
+pub(crate) fn nonce_hash(nonce: &str) -> [u8; 32] {
+    hash::hash("revnet/v1/local/nonce", &[nonce.as_bytes()]).0
+}
+
+fn nonce_key(stream: &StreamId, nonce: &[u8; 32]) -> Vec<u8> {
+    [stream.0, *nonce].concat()
+}
+
+pub(crate) fn outbox_key(stream: &StreamId, number: u64) -> Vec<u8> {
+    [&stream.0[..], &number.to_be_bytes()].concat()
+}
+
+impl Core {
+    /// Takes events in: sealed at once if somebody can hear them, else kept in the outbox.
+    pub(crate) fn submit(&mut self, submission: Submission) {
+        let keys: Vec<_> = submission
+            .items
+            .iter()
+            .flat_map(|item| {
+                let reply = match &item.words {
+                    Words::Message { reply_to_nonce, .. } => *reply_to_nonce,
+                    _ => None,
+                };
+                [item.nonce, reply]
+            })
+            .flatten()
+            .map(|nonce| nonce_key(&submission.stream, &nonce))
+            .collect();
+        if keys.is_empty() {
+            return self.nonces_loaded(submission, Vec::new());
+        }
+        let query = Query::GetMany {
+            space: Space::Nonce,
+            keys,
+        };
+        self.load(query, Wait::Nonces(Box::new(submission)));
+    }
+
+    pub(crate) fn nonces_loaded(&mut self, submission: Submission, values: Vec<Option<Vec<u8>>>) {
+        let mut values = values.into_iter();
+        let mut known = BTreeMap::new();
+        for item in &submission.items {
+            let reply = match &item.words {
+                Words::Message { reply_to_nonce, .. } => *reply_to_nonce,
+                _ => None,
+            };
+            for nonce in [item.nonce, reply].into_iter().flatten() {
+                let value = values
+                    .next()
+                    .flatten()
+                    .and_then(|bytes| decode::<Nonce>(&bytes, 128).ok());
+                if let Some(value) = value {
+                    known.insert(nonce, value);
+                }
+            }
+        }
+        let revolt = submission.at.revolt;
+        if !self.revolts.contains_key(&revolt) {
+            if let Some(command) = submission.command {
+                self.reply(command, Err(CommandError::NotFound("revolt")));
+            }
+            return;
+        }
+        // What waits in the outbox goes first, whatever came after it.
+        let queued = self.revolts[&revolt]
+            .outbox
+            .get(&submission.stream)
+            .is_some_and(|q| !q.is_empty());
+        let from_outbox = !submission.numbers.is_empty();
+        if self.may_transmit(&revolt) && (from_outbox || !queued) {
+            self.seal_all(submission, known);
+        } else if from_outbox {
+            // The way closed while the nonces were looked up: put them back in front.
+            let queue = self
+                .revolts
+                .get_mut(&revolt)
+                .expect("checked above")
+                .outbox
+                .entry(submission.stream);
+            let queue = queue.or_default();
+            for pair in submission.numbers.into_iter().zip(submission.items).rev() {
+                queue.push_front(pair);
+            }
+        } else {
+            self.keep_all(submission, &known);
+        }
+    }
+
+    /// Whether words may get their place now: a member was heard to the end, or there is nobody else.
+    pub(crate) fn may_transmit(&mut self, id: &RevoltId) -> bool {
+        let Some(revolt) = self.revolts.get(id) else {
+            return false;
+        };
+        let state = revolt.authority.state();
+        if revolt.level_of(&self.user()).is_none() {
+            return false;
+        }
+        let me = self.device();
+        let alone = state
+            .members
+            .values()
+            .flat_map(|m| m.devices.keys())
+            .all(|device| *device == me);
+        if !alone && !self.is_synced(id) {
+            return false;
+        }
+        if state.rotation_due(&revnet_protocol::Audience::Revolt) {
+            self.rotate(*id);
+        }
+        self.revolts[id].sending_secret().is_some()
+    }
+
+    /// Keeps events for later.
+    fn keep_all(&mut self, submission: Submission, known: &BTreeMap<[u8; 32], Nonce>) {
+        let Submission {
+            command,
+            at,
+            stream,
+            items,
+            tells,
+            ..
+        } = submission;
+        let revolt = self
+            .revolts
+            .get_mut(&at.revolt)
+            .expect("checked by the caller");
+        if revolt.outbox_len() + items.len() > MAX_OUTBOX {
+            if let Some(command) = command {
+                self.reply(command, Err(CommandError::Busy));
+            }
+            return;
+        }
+        let (mut writes, mut sent) = (Vec::new(), Vec::new());
+        let mut fresh: BTreeMap<[u8; 32], u64> = BTreeMap::new();
+        for item in items {
+            let before = item.nonce.and_then(|nonce| {
+                let here = fresh.get(&nonce).map(|number| Sent::Pending(*number));
+                here.or_else(|| {
+                    known.get(&nonce).map(|n| match n {
+                        Nonce::Sealed(id) => Sent::Known(*id),
+                        Nonce::Pending(number) => Sent::Pending(*number),
+                    })
+                })
+            });
+            if let Some(before) = before {
+                sent.push(before);
+                continue;
+            }
+            let number = revolt.next_outbox;
+            revolt.next_outbox += 1;
+            if let Some(nonce) = item.nonce {
+                fresh.insert(nonce, number);
+                let value = encode(&Nonce::Pending(number));
+                writes.push(Self::put(Space::Nonce, nonce_key(&stream, &nonce), value));
+            }
+            let value = encode(&(at.revolt, at.channel, &item));
+            writes.push(Self::put(Space::Outbox, outbox_key(&stream, number), value));
+            revolt
+                .outbox
+                .entry(stream)
+                .or_default()
+                .push_back((number, item));
+            sent.push(Sent::Pending(number));
+        }
+        let reply = if tells {
+            Reply::Sent(sent)
+        } else {
+            Reply::Done
+        };
+        let then = command.map(|command| Wait::Reply {
+            command,
+            reply: Box::new(reply),
+        });
+        self.store(writes, then);
+        // The way may have opened while the nonces were looked up.
+        self.flush_outbox(at.revolt);
+    }
+
+    pub(crate) fn restore_outbox(&mut self, key: &[u8], value: &[u8]) {
+        type Stored = (RevoltId, revnet_protocol::ChannelId, Waiting);
+        let (Some((stream, number)), Ok((revolt, _, item))) = (
+            key.split_first_chunk::<32>(),
+            decode::<Stored>(value, 1 << 15),
+        ) else {
+            return;
+        };
+        let (Some(revolt), Ok(number)) = (self.revolts.get_mut(&revolt), number.try_into()) else {
+            return;
+        };
+        let number = u64::from_be_bytes(number);
+        revolt.next_outbox = revolt.next_outbox.max(number + 1);
+        revolt
+            .outbox
+            .entry(StreamId(*stream))
+            .or_default()
+            .push_back((number, item));
+    }
+
+    /// Seals what waits, now that somebody can hear it.
+    pub(crate) fn flush_outbox(&mut self, id: RevoltId) {
+        if self.revolts.get(&id).is_none_or(|r| r.outbox_len() == 0) || !self.may_transmit(&id) {
+            return;
+        }
+        let revolt = self.revolts.get_mut(&id).expect("checked above");
+        let mut parts = Vec::new();
+        for (stream, queue) in &mut revolt.outbox {
+            let Some(channel) = self.streams.get(stream).and_then(|s| s.channel) else {
+                continue;
+            };
+            while !queue.is_empty() {
+                let part: Vec<_> = queue.drain(..queue.len().min(SEAL_BATCH)).collect();
+                let (numbers, items) = part.into_iter().unzip();
+                let at = Place {
+                    revolt: id,
+                    channel,
+                };
+                parts.push(Submission {
+                    command: None,
+                    at,
+                    stream: *stream,
+                    items,
+                    numbers,
+                    tells: false,
+                });
+            }
+        }
+        for part in parts {
+            self.submit(part);
+        }
+    }
+
+    fn seal_all(&mut self, submission: Submission, mut known: BTreeMap<[u8; 32], Nonce>) {
+        let Submission {
+            command,
+            at,
+            stream,
+            items,
+            numbers,
+            tells,
+        } = submission;
+        let secret = self.revolts[&at.revolt]
+            .sending_secret()
+            .expect("checked by may_transmit")
+            .clone();
+        let (mut writes, mut envelopes, mut sent, mut sealed) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let from_outbox = !numbers.is_empty();
+        for (at_item, item) in items.into_iter().enumerate() {
+            let number = numbers.get(at_item).copied();
+            let before = item.nonce.and_then(|nonce| known.get(&nonce).copied());
+            match before {
+                Some(Nonce::Sealed(id)) => {
+                    sent.push(Sent::Known(id));
+                    if let Some(number) = number {
+                        writes.push(Write::Remove {
+                            space: Space::Outbox,
+                            key: outbox_key(&stream, number),
+                        });
+                    }
+                    continue;
+                }
+                Some(Nonce::Pending(number)) if !from_outbox => {
+                    sent.push(Sent::Pending(number));
+                    continue;
+                }
+                _ => {}
+            }
+            let (event, content) = self.event(item.words, &known);
+            let (id, envelope) = self.seal(
+                at.revolt,
+                stream,
+                &secret,
+                &event.encode(),
+                content.as_deref(),
+            );
+            let seq = envelope.header.seq;
+            writes.push(Write::Envelope {
+                stream,
+                device: self.device(),
+                seq,
+                bytes: envelope.encode(),
+            });
+            writes.push(index(stream, id, &event));
+            if let Some(nonce) = item.nonce {
+                known.insert(nonce, Nonce::Sealed(id));
+                writes.push(Self::put(
+                    Space::Nonce,
+                    nonce_key(&stream, &nonce),
+                    encode(&Nonce::Sealed(id)),
+                ));
+            }
+            if let Some(number) = number {
+                writes.push(Write::Remove {
+                    space: Space::Outbox,
+                    key: outbox_key(&stream, number),
+                });
+                sealed.push((number, id));
+            }
+            sent.push(Sent::Sealed(id));
+            envelopes.push(envelope);
+        }
+        if !envelopes.is_empty() {
+            writes.push(self.chain_write(stream, self.device()));
+        }
+        let reply = Some(if tells {
+            Reply::Sent(sent)
+        } else {
+            Reply::Done
+        });
+        let job = SealJob {
+            command,
+            reply,
+            revolt: at.revolt,
+            stream,
+            envelopes,
+            sealed,
+            at: Some(at),
+        };
+        self.store(writes, Some(Wait::Sealed(Box::new(job))));
+    }
+
+    fn event(
+        &mut self,
+        words: Words,
+        known: &BTreeMap<[u8; 32], Nonce>,
+    ) -> (Event, Option<Vec<u8>>) {
+        match words {
+            Words::Message {
+                text,
+                reply_to,
+                reply_to_nonce,
+                imported,
+            } => {
+                let by_nonce = reply_to_nonce.and_then(|nonce| match known.get(&nonce) {
+                    Some(Nonce::Sealed(id)) => Some(*id),
+                    _ => None,
+                });
+                let body = Content {
+                    salt: self.random(),
+                    text,
+                    imported,
+                }
+                .encode();
+                let event = Event::Message {
+                    reply_to: reply_to.or(by_nonce),
+                    body: Content::hash(&body),
+                };
+                (event, Some(body))
+            }
+            Words::Edit { target, text } => {
+                let body = Content {
+                    salt: self.random(),
+                    text,
+                    imported: None,
+                }
+                .encode();
+                (
+                    Event::Edit {
+                        target,
+                        body: Content::hash(&body),
+                    },
+                    Some(body),
+                )
+            }
+            Words::Delete { target } => (Event::Delete { target }, None),
+            Words::React { target, emoji, on } => (Event::React { target, emoji, on }, None),
+        }
+    }
+
+    /// Gives an event its place in the own chain of a stream, and seals it.
+    fn seal(
+        &mut self,
+        id: RevoltId,
+        stream: StreamId,
+        secret: &EpochSecret,
+        value: &[u8],
+        body: Option<&[u8]>,
+    ) -> (MessageId, Envelope) {
+        let device = self.device();
+        let revolt = &self.revolts[&id];
+        let control_heads = revolt.authority.heads();
+        let floor = revolt.authority.newest_hlc();
+        let events = self.streams[&stream].events();
+        let chain = self.streams[&stream]
+            .chains
+            .get(&device)
+            .cloned()
+            .unwrap_or_default();
+        let key_id = secret.key_id();
+        let mut seg = u32::try_from(events / SEGMENT_SIZE)
+            .unwrap_or(u32::MAX)
+            .max(chain.seg);
+        let full = chain.doc.is_some_and(|doc| doc.seg_seq >= SEGMENT_EVENTS);
+        if chain.opened > 0 && seg == chain.seg && (full || chain.key_id != key_id) {
+            seg += 1;
+        }
+        let previous = if chain.opened > 0 && chain.seg == seg {
+            chain.doc
+        } else {
+            None
+        };
+        let hlc = self.next_hlc(chain.hlc.max(floor));
+        let message = MessageId {
+            hlc,
+            device,
+            seq: chain.tip + 1,
+        };
+        let (change, doc) = make_change(previous.as_ref(), &message, value);
+        let place = ChainPlace {
+            stream,
+            seq: message.seq,
+            prev: chain.tip_id,
+            seg,
+            seg_seq: doc.seg_seq,
+            control_heads,
+        };
+        let authentic = Envelope::seal(place, &self.me.keys, secret, &change, body);
+        let chain = self.chain_mut(stream, device);
+        chain.tip = message.seq;
+        chain.tip_id = authentic.id();
+        chain.opened = message.seq;
+        chain.seg = seg;
+        chain.doc = Some(doc);
+        chain.hlc = hlc;
+        chain.key_id = key_id;
+        (message, authentic.into_envelope())
+    }
+
+    fn next_hlc(&mut self, floor: Hlc) -> Hlc {
+        let now = self.unix_ms();
+        self.last_hlc = self.last_hlc.max(floor).next(now);
+        self.last_hlc
+    }
+
+    /// Writes an act of this device under `secret`, together with `writes`.
+    pub(crate) fn author(
+        &mut self,
+        id: RevoltId,
+        act: &revnet_protocol::Act,
+        secret: &EpochSecret,
+        writes: Vec<Write>,
+    ) -> revnet_protocol::EnvelopeId {
+        self.author_then(id, act, secret, writes, None)
+    }
+
+    /// Like [`Core::author`], and answers a command when it is durable.
+    pub(crate) fn author_then(
+        &mut self,
+        id: RevoltId,
+        act: &revnet_protocol::Act,
+        secret: &EpochSecret,
+        mut writes: Vec<Write>,
+        answer: Option<(u64, Reply)>,
+    ) -> revnet_protocol::EnvelopeId {
+        let stream = self.revolts[&id].control;
+        let (message, envelope) = self.seal(id, stream, secret, &act.encode(), None);
+        let header = &envelope.header;
+        let act_id = header.id();
+        let record = revnet_crdt::authority::ActRecord {
+            id: act_id,
+            device: header.device,
+            seq: header.seq,
+            prev: header.prev,
+            heads: header.control_heads.clone(),
+            hlc: message.hlc,
+            key_id: header.key_id,
+            act: act.clone(),
+        };
+        writes.push(Write::Envelope {
+            stream,
+            device: header.device,
+            seq: header.seq,
+            bytes: envelope.encode(),
+        });
+        writes.push(Write::Index {
+            stream,
+            id: message,
+            kind: crate::storage::RowKind::Message,
+            target: None,
+        });
+        writes.push(self.chain_write(stream, self.device()));
+        self.revolts
+            .get_mut(&id)
+            .expect("callers looked the revolt up")
+            .authority
+            .insert(record);
+        let (command, reply) = answer.map_or((None, None), |(command, reply)| {
+            (Some(command), Some(reply))
+        });
+        let job = SealJob {
+            command,
+            reply,
+            revolt: id,
+            stream,
+            envelopes: vec![envelope],
+            sealed: Vec::new(),
+            at: None,
+        };
+        self.store(writes, Some(Wait::Sealed(Box::new(job))));
+        self.control_changed(id);
+        act_id
+    }
+
+    /// A batch of own envelopes is durable: now others may have it.
+    pub(crate) fn sealed(&mut self, job: SealJob) {
+        let SealJob {
+            command,
+            reply,
+            revolt,
+            stream,
+            envelopes,
+            sealed,
+            at,
+        } = job;
+        if let (Some(command), Some(reply)) = (command, reply) {
+            self.reply(command, Ok(reply));
+        }
+        if let Some(at) = at {
+            for (number, message) in sealed {
+                self.notice(Notice::Sealed {
+                    at,
+                    number,
+                    message,
+                });
+            }
+        }
+        if !self.revolts.contains_key(&revolt) {
+            return;
+        }
+        if self.revolts[&revolt].control == stream {
+            self.push(revolt, &envelopes);
+        }
+        let Some(topic) = self.topic_of(&revolt) else {
+            return;
+        };
+        if envelopes.len() > GOSSIP_BATCH {
+            let seq = envelopes.last().map_or(0, |e| e.header.seq);
+            let bytes = Gossip::Advance(vec![(stream, self.device(), seq)]).encode();
+            self.effect(Effect::Gossip { topic, bytes });
+            if let Some(at) = at {
+                self.notice(Notice::ChannelGrew { at });
+            }
+            return;
+        }
+        for envelope in envelopes {
+            self.announce_own(revolt, stream, &envelope);
+            let bytes = Gossip::Envelope(Box::new(envelope)).encode();
+            self.effect(Effect::Gossip {
+                topic: topic.clone(),
+                bytes,
+            });
+        }
+        if self.revolts[&revolt].leaving {
+            self.forget_revolt(revolt);
+        }
+    }
+
+    /// Control acts also go straight to linked members: what follows is judged by them, and a newcomer is
+    /// not on any topic yet.
+    fn push(&mut self, revolt: RevoltId, envelopes: &[Envelope]) {
+        let Ok(run) = Run::pack(envelopes.to_vec()) else {
+            return;
+        };
+        for peer in self.peers_of(&revolt) {
+            self.send(
+                peer,
+                &Frame::Runs {
+                    revolt,
+                    runs: vec![run.clone()],
+                },
+            );
+        }
+    }
+
+    fn announce_own(&mut self, revolt: RevoltId, stream: StreamId, envelope: &Envelope) {
+        let Some(secret) = self.revolts[&revolt].secrets.get(&envelope.header.key_id) else {
+            return;
+        };
+        let Some((id, event)) = crate::query::read_event(envelope, secret) else {
+            return;
+        };
+        self.announce_event(stream, id, &event, envelope);
+    }
+}

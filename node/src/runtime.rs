@@ -1,0 +1,485 @@
+//! The loop that joins the core with network, store and API. It awaits nothing but its `select!`: whatever
+//! can't be handed over at once waits in a queue of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use revnet_api::Sequenced;
+use revnet_core::command::{Command, CommandError, Reply};
+use revnet_core::storage::{Answer, Boot, StorageError};
+use revnet_core::{Core, Effect, Identity, Input, Mono, Verdict};
+use revnet_net::{GossipRef, Multiaddr, NetCommand, NetEvent, NetHandle, Source, TrySendError};
+use revnet_protocol::DeviceId;
+use revnet_store::StoreHandle;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{Instant as TokioInstant, sleep_until};
+
+use crate::handle::Asked;
+
+/// Orders for the network that may wait; beyond, links are behind for good and are closed.
+const MAX_BACKLOG: usize = 16 * 1024;
+/// How soon waiting orders are tried again.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(2);
+/// How soon a failed store is opened again.
+const REOPEN_PAUSE: Duration = Duration::from_secs(2);
+/// Most addresses in an invite.
+const INVITE_ADDRESSES: usize = 6;
+
+/// What the store's thread answers.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    Commit(u64, u64, Result<(), StorageError>),
+    Query(u64, u64, Result<Answer, StorageError>),
+}
+
+/// Opens the store again after a failure.
+pub(crate) type Reopen = Box<dyn FnMut() -> Result<(StoreHandle, Boot), String> + Send>;
+
+/// A core with the store that it lives on.
+struct Engine {
+    core: Core,
+    store: StoreHandle,
+    /// Grows with each core, so that answers to an earlier one are ignored.
+    life: u64,
+}
+
+/// Everything that the loop owns.
+pub(crate) struct Runtime {
+    me: Identity,
+    started: Instant,
+    engine: Option<Engine>,
+    reopen: Reopen,
+    lives: u64,
+    net: NetHandle,
+    backlog: VecDeque<NetCommand>,
+    answers: mpsc::UnboundedSender<Stored>,
+    waiting: BTreeMap<u64, oneshot::Sender<Result<Reply, CommandError>>>,
+    next_command: u64,
+    gossip: BTreeMap<u64, GossipRef>,
+    next_gossip: u64,
+    notices: broadcast::Sender<Arc<Sequenced>>,
+    next_notice: u64,
+    /// Links that stand, to tell a new core of them.
+    links: BTreeMap<DeviceId, (bool, String)>,
+    listening: Vec<Multiaddr>,
+    circuits: BTreeMap<[u8; 32], Multiaddr>,
+}
+
+impl Runtime {
+    pub(crate) fn new(
+        me: Identity,
+        reopen: Reopen,
+        net: NetHandle,
+        notices: broadcast::Sender<Arc<Sequenced>>,
+        answers: mpsc::UnboundedSender<Stored>,
+    ) -> Self {
+        Self {
+            me,
+            started: Instant::now(),
+            engine: None,
+            reopen,
+            lives: 0,
+            net,
+            backlog: VecDeque::new(),
+            answers,
+            waiting: BTreeMap::new(),
+            next_command: 0,
+            gossip: BTreeMap::new(),
+            next_gossip: 0,
+            notices,
+            // Above all numbers of earlier runs, so that a reader who resumes is recognised.
+            next_notice: u64::try_from(unix().as_micros()).unwrap_or(0),
+            links: BTreeMap::new(),
+            listening: Vec::new(),
+            circuits: BTreeMap::new(),
+        }
+    }
+
+    /// Makes a core from what the store holds.
+    pub(crate) fn open(&mut self) -> Result<(), String> {
+        let (store, boot) = (self.reopen)()?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| format!("no random source: {error}"))?;
+        self.lives += 1;
+        let core = Core::new(self.me.clone(), seed, self.now(), unix(), boot);
+        self.engine = Some(Engine {
+            core,
+            store,
+            life: self.lives,
+        });
+        let links: Vec<_> = self
+            .links
+            .iter()
+            .map(|(peer, (relayed, _))| (*peer, *relayed))
+            .collect();
+        for (peer, _) in links {
+            // The peer must greet again; a link that goes on in the middle would say nothing.
+            let reason = "starting again after the disk failed".to_owned();
+            self.order(NetCommand::Disconnect {
+                peer: peer.0,
+                reason,
+            });
+        }
+        self.drain();
+        Ok(())
+    }
+
+    fn now(&self) -> Mono {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Runs until `stop`.
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Asked>,
+        mut events: mpsc::Receiver<NetEvent>,
+        mut stored: mpsc::UnboundedReceiver<Stored>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                Some(answer) = stored.recv() => self.stored(answer),
+                Some(event) = events.recv() => self.event(event),
+                Some((command, reply)) = commands.recv() => self.command(command, reply),
+                () = sleep_until(wake) => self.timeout(),
+            }
+            self.flush();
+        }
+        if let Some(engine) = self.engine.take() {
+            engine.store.shutdown();
+        }
+    }
+
+    fn wake(&self) -> TokioInstant {
+        if !self.backlog.is_empty() {
+            return TokioInstant::now() + BACKLOG_PAUSE;
+        }
+        match self
+            .engine
+            .as_ref()
+            .map(|engine| engine.core.poll_timeout())
+        {
+            Some(Some((at, _))) => TokioInstant::from_std(self.started + Duration::from_nanos(at)),
+            Some(None) => TokioInstant::now() + Duration::from_secs(60),
+            None => TokioInstant::now() + REOPEN_PAUSE,
+        }
+    }
+
+    fn timeout(&mut self) {
+        let now = self.now();
+        match &mut self.engine {
+            Some(engine) => {
+                engine.core.handle_timeout(now);
+                self.drain();
+            }
+            None => match self.open() {
+                Ok(()) => tracing::info!("the database is usable again"),
+                Err(error) => tracing::error!("still not usable: {error}"),
+            },
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.now();
+        if let Some(engine) = &mut self.engine {
+            engine.core.handle(input, now);
+            self.drain();
+        }
+    }
+
+    fn command(
+        &mut self,
+        mut command: Command,
+        reply: oneshot::Sender<Result<Reply, CommandError>>,
+    ) {
+        if self.engine.is_none() {
+            let error = StorageError::Io(
+                "the database failed a moment ago and is being opened again".into(),
+            );
+            let _ = reply.send(Err(error.into()));
+            return;
+        }
+        if let Command::CreateInvite { addresses, .. } = &mut command {
+            *addresses = self.own_addresses();
+        }
+        self.next_command += 1;
+        let id = self.next_command;
+        self.waiting.insert(id, reply);
+        self.input(Input::Command { id, command });
+    }
+
+    /// Where others reach this node: places at relays first, they work from everywhere.
+    fn own_addresses(&self) -> Vec<String> {
+        let peer = revnet_net::peer_id(&self.net.peer());
+        let suffix = format!("/p2p/{peer}");
+        let circuits = self.circuits.values().map(ToString::to_string);
+        let direct = self.listening.iter().map(ToString::to_string);
+        circuits
+            .chain(direct)
+            .map(|address| {
+                if address.ends_with(&suffix) {
+                    address
+                } else {
+                    address + &suffix
+                }
+            })
+            .take(INVITE_ADDRESSES)
+            .collect()
+    }
+
+    fn stored(&mut self, answer: Stored) {
+        let current = self.engine.as_ref().map(|engine| engine.life);
+        let (life, input) = match answer {
+            Stored::Commit(life, id, Ok(())) => (life, Input::Stored { id }),
+            Stored::Commit(life, id, Err(error)) => (life, Input::StoreFailed { id, error }),
+            Stored::Query(life, id, answer) => (life, Input::Loaded { id, answer }),
+        };
+        if current == Some(life) {
+            self.input(input);
+        }
+    }
+
+    fn event(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::Listening { address } => {
+                tracing::info!(%address, "listening");
+                self.listening.push(address);
+            }
+            NetEvent::ListenFailed { address, error } => {
+                tracing::warn!(%address, %error, "not listening");
+                self.listening.retain(|have| *have != address);
+            }
+            NetEvent::LinkUp {
+                peer,
+                address,
+                relayed,
+            } => {
+                let peer = DeviceId(peer);
+                tracing::info!(peer = %peer.short(), %address, relayed, "link up");
+                self.links.insert(peer, (relayed, address.to_string()));
+                let address = (!relayed).then(|| address.to_string());
+                self.input(Input::LinkUp {
+                    peer,
+                    relayed,
+                    address,
+                });
+            }
+            NetEvent::LinkDown { peer, reason } => {
+                let peer = DeviceId(peer);
+                tracing::info!(peer = %peer.short(), %reason, "link down");
+                self.links.remove(&peer);
+                self.input(Input::LinkDown { peer });
+            }
+            NetEvent::Frame { peer, bytes } => {
+                self.input(Input::Frame {
+                    peer: DeviceId(peer),
+                    bytes: bytes.to_vec(),
+                });
+            }
+            NetEvent::Gossip {
+                peer,
+                topic,
+                data,
+                message,
+            } => {
+                self.next_gossip += 1;
+                let token = self.next_gossip;
+                self.gossip.insert(token, message);
+                self.input(Input::Gossip {
+                    peer: DeviceId(peer),
+                    topic,
+                    bytes: data.to_vec(),
+                    token,
+                });
+            }
+            NetEvent::Providers { key, peers, .. } => {
+                let peers = peers.into_iter().map(DeviceId).collect();
+                self.input(Input::Providers { key, peers });
+            }
+            NetEvent::Discovered {
+                peer,
+                source: Source::Mdns,
+                ..
+            } => {
+                self.input(Input::Nearby {
+                    peer: DeviceId(peer),
+                });
+            }
+            NetEvent::DialFailed {
+                peer: Some(peer),
+                error,
+                ..
+            } => {
+                tracing::debug!(peer = %DeviceId(peer).short(), %error, "not reached");
+                self.input(Input::DialFailed {
+                    peer: DeviceId(peer),
+                });
+            }
+            NetEvent::RelayUp { peer, address } => {
+                tracing::info!(%address, "reachable through a relay");
+                self.circuits.insert(peer, address);
+            }
+            NetEvent::RelayDown { peer, error } => {
+                tracing::warn!(%error, "relay lost");
+                self.circuits.remove(&peer);
+            }
+            other => tracing::debug!(?other, "network"),
+        }
+    }
+
+    /// Does what the core wants done.
+    fn drain(&mut self) {
+        while let Some(effect) = self
+            .engine
+            .as_mut()
+            .and_then(|engine| engine.core.poll_effect())
+        {
+            self.effect(effect);
+        }
+        let failed = self
+            .engine
+            .as_ref()
+            .and_then(|engine| engine.core.failed().cloned());
+        if let Some(error) = failed {
+            tracing::error!(%error, "the database failed; opening it again");
+            if let Some(engine) = self.engine.take() {
+                engine.store.shutdown();
+            }
+            for reply in std::mem::take(&mut self.waiting).into_values() {
+                let _ = reply.send(Err(error.clone().into()));
+            }
+            self.gossip.clear();
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { peer, bytes } => self.order(NetCommand::Send {
+                peer: peer.0,
+                frame: Bytes::from(bytes),
+            }),
+            Effect::Gossip { topic, bytes } => self.order(NetCommand::Publish {
+                topic,
+                data: Bytes::from(bytes),
+            }),
+            Effect::Verdict { token, verdict } => {
+                if let Some(message) = self.gossip.remove(&token) {
+                    let verdict = match verdict {
+                        Verdict::Accept => revnet_net::Verdict::Accept,
+                        Verdict::Ignore => revnet_net::Verdict::Ignore,
+                        Verdict::Reject => revnet_net::Verdict::Reject,
+                    };
+                    self.order(NetCommand::Verdict { message, verdict });
+                }
+            }
+            Effect::Subscribe { topic } => self.order(NetCommand::Subscribe { topic }),
+            Effect::Unsubscribe { topic } => self.order(NetCommand::Unsubscribe { topic }),
+            Effect::Dial { peer, addresses } => {
+                let addresses = addresses
+                    .iter()
+                    .filter_map(|address| address.parse().ok())
+                    .collect();
+                self.order(NetCommand::Dial {
+                    peer: peer.0,
+                    addresses,
+                });
+            }
+            Effect::DialAddress { address } => match address.parse() {
+                Ok(address) => self.order(NetCommand::DialAddress { address }),
+                Err(error) => {
+                    tracing::warn!(address, %error, "the invite has an address that isn't one")
+                }
+            },
+            Effect::Disconnect { peer, reason } => {
+                tracing::info!(peer = %peer.short(), reason, "disconnecting");
+                self.order(NetCommand::Disconnect {
+                    peer: peer.0,
+                    reason: reason.to_owned(),
+                });
+            }
+            Effect::Provide { key } => self.order(NetCommand::Provide { key }),
+            Effect::StopProviding { key } => self.order(NetCommand::StopProviding { key }),
+            Effect::FindProviders { key } => self.order(NetCommand::FindProviders { key }),
+            Effect::Store { id, writes } => self.commit(id, writes),
+            Effect::Load { id, query } => self.query(id, query),
+            Effect::Reply { id, result } => {
+                if let Some(reply) = self.waiting.remove(&id) {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(result);
+                }
+            }
+            Effect::Notice(notice) => {
+                self.next_notice += 1;
+                // An error means that nobody listens.
+                let _ = self.notices.send(Arc::new(Sequenced {
+                    seq: self.next_notice,
+                    notice,
+                }));
+            }
+        }
+    }
+
+    fn commit(&mut self, id: u64, writes: Vec<revnet_core::storage::Write>) {
+        let Some(engine) = &self.engine else { return };
+        let (life, answers) = (engine.life, self.answers.clone());
+        let refused = engine.store.commit(writes, move |result| {
+            let _ = answers.send(Stored::Commit(life, id, result));
+        });
+        if let Err(refused) = refused {
+            let error = StorageError::Io(refused.reason.to_string());
+            let _ = self.answers.send(Stored::Commit(life, id, Err(error)));
+        }
+    }
+
+    fn query(&mut self, id: u64, query: revnet_core::storage::Query) {
+        let Some(engine) = &self.engine else { return };
+        let (life, answers) = (engine.life, self.answers.clone());
+        let refused = engine.store.query(query, move |result| {
+            let _ = answers.send(Stored::Query(life, id, result));
+        });
+        if let Err(refused) = refused {
+            let error = StorageError::Io(refused.reason.to_string());
+            let _ = self.answers.send(Stored::Query(life, id, Err(error)));
+        }
+    }
+
+    fn order(&mut self, command: NetCommand) {
+        self.backlog.push_back(command);
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while let Some(command) = self.backlog.pop_front() {
+            match self.net.try_send(command) {
+                Ok(()) => {}
+                Err(TrySendError::Full(command)) => {
+                    self.backlog.push_front(*command);
+                    break;
+                }
+                Err(TrySendError::Closed(_)) => return self.backlog.clear(),
+            }
+        }
+        if self.backlog.len() > MAX_BACKLOG {
+            tracing::warn!("the network takes no orders; closing all links");
+            self.backlog.clear();
+            for peer in self.links.keys().copied().collect::<Vec<_>>() {
+                let reason = "too many orders waited".to_owned();
+                self.backlog.push_back(NetCommand::Disconnect {
+                    peer: peer.0,
+                    reason,
+                });
+            }
+        }
+    }
+}
+
+fn unix() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}

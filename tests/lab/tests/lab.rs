@@ -1,0 +1,12 @@
+//! Real nodes on loopback: what the README promises, and what must survive kills and partings.
+
+#[path = "lab/errors.rs"]
+mod errors;
+#[path = "lab/first_steps.rs"]
+mod first_steps;
+#[path = "lab/import.rs"]
+mod import;
+#[path = "lab/kill.rs"]
+mod kill;
+#[path = "lab/three_nodes.rs"]
+mod three_nodes;

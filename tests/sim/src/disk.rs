@@ -1,0 +1,126 @@
+//! A disk that makes batches durable a little later, and loses those under way when its node crashes.
+
+use std::collections::VecDeque;
+
+use revnet_core::storage::memory::MemoryStorage;
+use revnet_core::storage::{Answer, Boot, Query, Storage as _, Write};
+
+/// Something the node asked of its disk.
+#[derive(Debug)]
+enum Job {
+    Commit { id: u64, writes: Vec<Write> },
+    Load { id: u64, query: Query },
+}
+
+/// What the disk answers.
+#[derive(Debug)]
+pub enum Done {
+    /// A batch is durable.
+    Stored(u64),
+    /// The answer to a query.
+    Loaded(u64, Answer),
+}
+
+/// A disk with a queue.
+#[derive(Debug)]
+pub struct Disk {
+    durable: MemoryStorage,
+    queue: VecDeque<Job>,
+    /// Batches that became durable.
+    pub commits: u64,
+    /// Batches that a crash lost.
+    pub lost: u64,
+}
+
+impl Disk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new(id: [u8; 16]) -> Self {
+        Self {
+            durable: MemoryStorage::new(id),
+            queue: VecDeque::new(),
+            commits: 0,
+            lost: 0,
+        }
+    }
+
+    /// Queues a batch.
+    pub fn commit(&mut self, id: u64, writes: Vec<Write>) {
+        self.queue.push_back(Job::Commit { id, writes });
+    }
+
+    /// Queues a question.
+    pub fn load(&mut self, id: u64, query: Query) {
+        self.queue.push_back(Job::Load { id, query });
+    }
+
+    /// Whether anything waits.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Does everything that waits, in order: a group commit.
+    ///
+    /// # Panics
+    /// Never: a store in memory doesn't fail.
+    pub fn work(&mut self) -> Vec<Done> {
+        let queue = std::mem::take(&mut self.queue);
+        queue
+            .into_iter()
+            .map(|job| match job {
+                Job::Commit { id, writes } => {
+                    self.durable.commit(&[writes]).expect("memory doesn't fail");
+                    self.commits += 1;
+                    Done::Stored(id)
+                }
+                Job::Load { id, query } => Done::Loaded(id, self.query(&query)),
+            })
+            .collect()
+    }
+
+    /// The node is gone; of the batches that wait, only the first `kept` reached the disk.
+    ///
+    /// # Panics
+    /// Never: a store in memory doesn't fail.
+    pub fn crash(&mut self, kept: usize) {
+        let commits = self.queue.drain(..).filter_map(|job| match job {
+            Job::Commit { writes, .. } => Some(writes),
+            Job::Load { .. } => None,
+        });
+        for (at, writes) in commits.enumerate() {
+            if at < kept {
+                self.durable.commit(&[writes]).expect("memory doesn't fail");
+            } else {
+                self.lost += 1;
+            }
+        }
+    }
+
+    /// How many batches wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue
+            .iter()
+            .filter(|job| matches!(job, Job::Commit { .. }))
+            .count()
+    }
+
+    /// What a core starts with.
+    ///
+    /// # Panics
+    /// Never: a store in memory doesn't fail.
+    #[must_use]
+    pub fn boot(&self) -> Boot {
+        Boot::read(&self.durable).expect("memory doesn't fail")
+    }
+
+    /// Answers a question about what is durable.
+    ///
+    /// # Panics
+    /// Never: a store in memory doesn't fail.
+    #[must_use]
+    pub fn query(&self, query: &Query) -> Answer {
+        self.durable.query(query).expect("memory doesn't fail")
+    }
+}
