@@ -65,7 +65,10 @@ fn the_identity_is_shown_renamed_told_and_saved() {
     json(&server, &save);
     assert_eq!(std::fs::read(&file).expect("saved"), [0, 159, 146, 150]);
     use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(&file).expect("saved").permissions().mode();
+    let mode = std::fs::metadata(&file)
+        .expect("saved")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(run(&server, &save).code, 2, "it is there already");
 }
@@ -123,7 +126,15 @@ fn two_revolts_of_one_name_need_their_ids() {
 fn invites_and_joins() {
     let server = gardeners();
     let new = [
-        "invite", "new", "Gardeners", "--expires", "7d", "--uses", "2", "--web", "example.org",
+        "invite",
+        "new",
+        "Gardeners",
+        "--expires",
+        "7d",
+        "--uses",
+        "2",
+        "--web",
+        "example.org",
     ];
     let made = json(&server, &new);
     let link = text(&made["link"]);
@@ -150,7 +161,10 @@ fn invites_and_joins() {
         .expect("one has the invite");
     let invite = &text(&made["id"])[..8];
     json(&server, &["invite", "revoke", invited, invite]);
-    assert_eq!(json(&server, &["invite", "list", invited])[0]["ended"], true);
+    assert_eq!(
+        json(&server, &["invite", "list", invited])[0]["ended"],
+        true
+    );
 }
 
 #[test]
@@ -181,7 +195,10 @@ fn messages_are_said_read_and_changed() {
     let first = &lines[0];
     assert_eq!(first["id"], id);
     assert_eq!(first["time"], "2023-11-14T22:13:20.001Z");
-    assert_eq!(first["author"], value!({"id": ME.to_string(), "name": "Ada"}));
+    assert_eq!(
+        first["author"],
+        value!({"id": ME.to_string(), "name": "Ada"})
+    );
     assert_eq!(first["text"], "Hi");
     assert!(text(&first["edited"]).ends_with('Z'));
     assert_eq!(first["reactions"], value!({"👍": [ME.to_string()]}));

@@ -9,7 +9,10 @@ fn without_a_node_the_hint_says_how_to_start_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let outcome = run_in(folder.path(), &["status"], "");
     assert_eq!(outcome.code, 5);
-    assert!(outcome.err.contains("start it with: revnet up"), "{outcome:?}");
+    assert!(
+        outcome.err.contains("start it with: revnet up"),
+        "{outcome:?}"
+    );
     assert_eq!(outcome.out, "");
 
     let gone = server();
@@ -30,11 +33,17 @@ fn codes_tell_what_went_wrong() {
     assert_eq!(code(&["send", "Gardeners", "x"]), 2, "no channel");
     assert_eq!(code(&["send", "Gardeners/general", ""]), 2, "no words");
     assert_eq!(code(&["join", "https://example.org"]), 2);
-    assert_eq!(code(&["invite", "new", "Gardeners", "--expires", "soon"]), 2);
+    assert_eq!(
+        code(&["invite", "new", "Gardeners", "--expires", "soon"]),
+        2
+    );
     assert_eq!(code(&["revolt", "leave", "Gardeners"]), 2, "without --yes");
     assert_eq!(code(&["send", "Gardeners/nowhere", "x"]), 3);
     assert_eq!(code(&["revolt", "show", "nowhere"]), 3);
-    assert_eq!(code(&["import", "jsonl", "Gardeners/general", "/no/file"]), 3);
+    assert_eq!(
+        code(&["import", "jsonl", "Gardeners/general", "/no/file"]),
+        3
+    );
     let fails = |error: CommandError| {
         server.node.fail_next(error);
         code(&["peers"])
@@ -52,7 +61,11 @@ fn a_stale_token_is_named_as_what_it_is() {
     std::fs::write(server.folder.path().join("node.json"), node).expect("written");
     let outcome = run(&server, &["status"]);
     assert_eq!(outcome.code, 4);
-    assert!(outcome.err.contains("isn't the node of this data directory"));
+    assert!(
+        outcome
+            .err
+            .contains("isn't the node of this data directory")
+    );
 }
 
 #[test]

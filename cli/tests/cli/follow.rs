@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
 
-use revnet_core::command::Place;
 use revnet_core::command::Notice;
+use revnet_core::command::Place;
 use serde_json::Value;
 
 use crate::fake::Server;

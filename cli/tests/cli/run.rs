@@ -35,11 +35,7 @@ pub(crate) fn program(data_dir: &Path) -> Command {
     command
 }
 
-pub(crate) fn run_in(
-    data_dir: &Path,
-    args: &[impl AsRef<OsStr>],
-    input: &str,
-) -> Outcome {
+pub(crate) fn run_in(data_dir: &Path, args: &[impl AsRef<OsStr>], input: &str) -> Outcome {
     let mut child = program(data_dir)
         .args(args)
         .stdin(Stdio::piped())
