@@ -95,22 +95,24 @@ pub(crate) fn relay(context: &Context, command: RelayCommand) -> Result<()> {
         .relay
         .resolve(context.data_dir.join("relay.key"))
         .map_err(|error| Failure::usage(error.to_string()))?;
+    let runtime = runtime()?;
+    let signal = {
+        let _entered = runtime.enter();
+        shutdown_signal()?
+    };
     let ready = |relay: &revnet_bootstrap::Ready| {
         // Nobody may be reading; the relay runs all the same.
         let _ = print(&format!("{}\n", relay.address));
     };
-    // Caught before the address is printed: whoever reads it may end the relay at once.
-    let relayed = runtime()?.block_on(async {
-        let signal = shutdown_signal()?;
-        Ok::<_, Failure>(revnet_bootstrap::run(&config, ready, signal).await)
-    })?;
-    relayed.map_err(|error| {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        Failure::failed(text)
-    })
+    runtime
+        .block_on(revnet_bootstrap::run(&config, ready, signal))
+        .map_err(|error| {
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                text.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            Failure::failed(text)
+        })
 }
