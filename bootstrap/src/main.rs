@@ -50,11 +50,7 @@ async fn main() -> ExitCode {
 
 async fn serve(arguments: RelayArgs) -> Result<(), Box<dyn Error>> {
     let config = arguments.resolve(default_key_file()?)?;
-    let signal = async {
-        if let Err(error) = shutdown_signal().await {
-            tracing::error!(%error, "signals cannot be received");
-        }
-    };
+    let signal = shutdown_signal()?;
     run(&config, |relay| println!("{}", relay.address), signal).await?;
     Ok(())
 }

@@ -2,20 +2,20 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, Swarm,
+    Multiaddr, Swarm, identify,
     metrics::{Metrics, Recorder},
     multiaddr::Protocol,
     swarm::SwarmEvent,
 };
 use prometheus_client::registry::Registry;
-use revnet_net::{RelayAddress, check_free};
+use revnet_net::{RelayAddress, check_free, learn_server};
 use tokio::time::{Instant, interval, timeout};
 
 use crate::{
@@ -193,14 +193,19 @@ impl Relay {
         }
     }
 
-    fn on_behaviour_event(&self, event: &BehaviourEvent) {
+    fn on_behaviour_event(&mut self, event: &BehaviourEvent) {
         match event {
             BehaviourEvent::Relay(event) => {
                 self.metrics.record(event);
                 tracing::debug!(?event, "relay");
             }
             BehaviourEvent::Kad(event) => self.metrics.record(event),
-            BehaviourEvent::Identify(event) => self.metrics.record(event),
+            BehaviourEvent::Identify(event) => {
+                self.metrics.record(event);
+                if let identify::Event::Received { peer_id, info, .. } = event {
+                    learn_server(&mut self.swarm.behaviour_mut().kad, peer_id, info);
+                }
+            }
             BehaviourEvent::Ping(event) => self.metrics.record(event),
             _ => {}
         }
@@ -291,10 +296,11 @@ async fn listen(
 /// `EAFNOSUPPORT`: the kernel knows no IPv6.
 const NO_ADDRESS_FAMILY: i32 = 97;
 
+/// Whether the wildcard address fails because there is nothing that it could stand for.
 fn is_missing_ipv6(address: &Multiaddr, error: &io::Error) -> bool {
-    let ipv6 = matches!(address.ip_addr(), Some(IpAddr::V6(_)));
-    ipv6 && (error.raw_os_error() == Some(NO_ADDRESS_FAMILY)
-        || error.kind() == io::ErrorKind::AddrNotAvailable)
+    let missing = error.raw_os_error() == Some(NO_ADDRESS_FAMILY)
+        || error.kind() == io::ErrorKind::AddrNotAvailable;
+    missing && address.ip_addr() == Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
 }
 
 /// What the operator said, or else the widest of our own addresses: public, local network, this machine.

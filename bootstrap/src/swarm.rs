@@ -30,7 +30,7 @@ pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
     memory: Toggle<memory_connection_limits::Behaviour>,
     relay: relay::Behaviour,
-    kad: kad::Behaviour<kad::store::MemoryStore>,
+    pub(crate) kad: kad::Behaviour<kad::store::MemoryStore>,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
 }

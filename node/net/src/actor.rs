@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     NetCommand, NetConfig, NetEvent, NetHandle, NetStatus, PeerKey, StartError, Verdict,
-    address::{check_free, last_peer},
+    address::{check_free, is_relayed, last_peer},
     announce::Announcer,
     backoff::jitter,
     book::AddressBook,
@@ -46,6 +46,9 @@ const GOODBYE: Duration = Duration::from_millis(1500);
 
 /// A pause that is as good as none, for when nothing is due.
 const FAR: Duration = Duration::from_secs(3600);
+
+/// Circuits to one peer: the one that carries the link, and one to punch holes from.
+const MAX_CIRCUITS: usize = 2;
 
 /// Longest error text that is passed on.
 const ERROR_CHARS: usize = 600;
@@ -71,7 +74,7 @@ pub fn start(config: &NetConfig) -> Result<(NetHandle, mpsc::Receiver<NetEvent>)
     let (commands, orders) = mpsc::channel(config.limits.command_queue);
     let (events, receiver) = mpsc::channel(config.limits.event_queue);
     let mut actor = Actor {
-        links: LinkTable::new(me, config.limits, events.clone()),
+        links: LinkTable::new(me, config.limits, config.keep_alive.pace, events.clone()),
         ping_failures: config.keep_alive.ping_failures,
         me,
         swarm,
@@ -290,6 +293,7 @@ impl Actor {
                     done: true,
                 }),
             },
+            NetCommand::SetPace { pace } => self.links.set_pace(pace),
             NetCommand::Status(reply) => {
                 // Nobody waits for it any more: fine.
                 let _ = reply.send(self.status());
@@ -303,25 +307,42 @@ impl Actor {
             return;
         }
         addresses.extend(self.book.addresses(&peer));
-        let relayed = self.links.is_connected(&peer);
-        if relayed {
-            addresses.retain(|address| !crate::address::is_relayed(address));
-        } else {
-            addresses.extend(self.relays.circuits_to(peer));
+        let circuits = self.relays.circuits_to(peer);
+        if self.links.is_connected(&peer) {
+            self.seek_direct_path(peer, addresses, circuits);
+            return;
         }
-        let mut seen = BTreeSet::new();
-        addresses.retain(|address| seen.insert(address.to_vec()));
-        let condition = if relayed {
-            PeerCondition::NotDialing
-        } else {
-            PeerCondition::DisconnectedAndNotDialing
-        };
+        addresses.extend(circuits);
+        // What libp2p still takes for connected may be a dead connection that it tries to close.
         let options = DialOpts::peer_id(peer)
-            .condition(condition)
-            .addresses(addresses)
+            .condition(PeerCondition::NotDialing)
+            .addresses(once_each(addresses))
             .extend_addresses_through_behaviour()
             .build();
         self.start_dial(options, Some(peer), None);
+    }
+
+    /// A relayed peer is dialled at what may be direct, and over another circuit: each new one makes the two sides
+    /// punch holes once more, which helps after either has changed its network.
+    fn seek_direct_path(
+        &mut self,
+        peer: PeerId,
+        mut addresses: Vec<Multiaddr>,
+        circuits: Vec<Multiaddr>,
+    ) {
+        addresses.retain(|address| !is_relayed(address));
+        if !addresses.is_empty() {
+            let direct = DialOpts::peer_id(peer)
+                .condition(PeerCondition::NotDialing)
+                .addresses(once_each(addresses));
+            self.start_dial(direct.build(), Some(peer), None);
+        }
+        if !circuits.is_empty() && self.links.connections_of(&peer) < MAX_CIRCUITS {
+            let again = DialOpts::peer_id(peer)
+                .condition(PeerCondition::Always)
+                .addresses(circuits);
+            self.start_dial(again.build(), Some(peer), None);
+        }
     }
 
     fn dial_address(&mut self, address: Multiaddr) {
@@ -474,6 +495,12 @@ impl Actor {
             self.dropped += 1;
         }
     }
+}
+
+fn once_each(mut addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
+    let mut seen = BTreeSet::new();
+    addresses.retain(|address| seen.insert(address.to_vec()));
+    addresses
 }
 
 /// The error with its causes, cut to a sane length: dial errors list every address that was tried.

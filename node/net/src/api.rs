@@ -22,8 +22,9 @@ pub enum NetCommand {
         /// An opaque message.
         frame: Bytes,
     },
-    /// Connects to a peer: at `addresses`, at all addresses known of it, and through each reserved relay, whichever
-    /// answers first. Does nothing where a direct connection exists.
+    /// Connects to a peer: at `addresses`, at all addresses known of it, and through each connected relay, whichever
+    /// answers first. Does nothing where a direct connection exists; where only a relayed one does, tries for a direct
+    /// one, to which the link then moves.
     Dial {
         /// Whom.
         peer: PeerKey,
@@ -107,6 +108,11 @@ pub enum NetCommand {
         /// Key.
         key: [u8; 32],
     },
+    /// Changes [`crate::KeepAlive::pace`], for the links that stand, too.
+    SetPace {
+        /// From 250 ms to 60 s.
+        pace: Duration,
+    },
     /// Asks for a snapshot.
     Status(oneshot::Sender<NetStatus>),
     /// Writes out what is queued (for one second at most), closes everything and ends the task.
@@ -153,6 +159,9 @@ pub enum DownReason {
     /// The stream or the connection under it broke.
     #[error("connection lost: {0}")]
     Lost(String),
+    /// Nothing was heard for so long that the path must be dead; its connection is closed.
+    #[error("nothing heard for {} ms", .0.as_millis())]
+    Silent(Duration),
     /// The peer didn't read as fast as we wrote, and its queue ran full.
     #[error("the peer reads too slowly")]
     Slow,

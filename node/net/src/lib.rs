@@ -47,5 +47,5 @@ pub use self::{
     config::{KadMode, KeepAlive, Limits, NetConfig},
     link::{LINK_PROTOCOL, MAX_FRAME},
     peer::{PeerKey, peer_id, peer_key},
-    swarm::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, MAX_GOSSIP, StartError},
+    swarm::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, MAX_GOSSIP, StartError, learn_server},
 };

@@ -35,6 +35,9 @@ const MAX_PROVIDED_KEYS: usize = 65_536;
 /// Time for a TCP connection or circuit with its encryption; QUIC has its own limit of 5 s.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
+/// Addresses of one node in the Kademlia table.
+const MAX_SERVER_ADDRESSES: usize = 8;
+
 type Filter = gossipsub::MaxCountSubscriptionFilter<gossipsub::AllowAllSubscriptionFilter>;
 pub(crate) type Gossip = gossipsub::Behaviour<gossipsub::IdentityTransform, Filter>;
 pub(crate) type Kad = kad::Behaviour<kad::store::MemoryStore>;
@@ -222,6 +225,29 @@ fn gossip(registry: &mut Registry) -> Result<Gossip, StartError> {
     ))
 }
 
+/// Takes a node that says it serves the table into our own table, at the addresses that it claims.
+///
+/// Bounded: a peer that claims new addresses time and again doesn't get more than a few of them in.
+pub fn learn_server(
+    kad: &mut kad::Behaviour<kad::store::MemoryStore>,
+    peer: &PeerId,
+    info: &identify::Info,
+) {
+    if !info.protocols.contains(&KAD_PROTOCOL) {
+        return;
+    }
+    let known = kad.kbucket(*peer).and_then(|bucket| {
+        let entry = bucket
+            .iter()
+            .find(|entry| entry.node.key.preimage() == peer)?;
+        Some(entry.node.value.len())
+    });
+    let room = MAX_SERVER_ADDRESSES.saturating_sub(known.unwrap_or(0));
+    for address in info.listen_addrs.iter().take(room) {
+        kad.add_address(peer, address.clone());
+    }
+}
+
 fn kad(me: PeerId, mode: KadMode) -> Option<Kad> {
     let mode = match mode {
         KadMode::Client => kad::Mode::Client,
@@ -229,6 +255,8 @@ fn kad(me: PeerId, mode: KadMode) -> Option<Kad> {
         KadMode::Off => return None,
     };
     let limits = kad::store::MemoryStoreConfig {
+        // Values are nobody's business here: only who provides what.
+        max_records: 0,
         max_provided_keys: MAX_PROVIDED_KEYS,
         ..Default::default()
     };

@@ -1,12 +1,17 @@
 //! Real nodes on loopback sockets at random ports, without mDNS.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{
     Swarm, SwarmBuilder, identify,
     identity::Keypair,
+    multiaddr::Protocol,
     noise, ping, relay,
     swarm::{NetworkBehaviour, SwarmEvent},
     tcp, yamux,
@@ -16,7 +21,12 @@ use revnet_net::{
     NetCommand, NetConfig, NetEvent, NetHandle, PeerKey, RelayAddress, Source, Verdict, peer_id,
     peer_key, start,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 /// Far more than anything here takes, even on a machine that is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -330,10 +340,13 @@ async fn an_oversized_frame_costs_its_sender_the_link_and_nobody_else() {
             limit: MAX_FRAME
         }
     );
-    let rest = timeout(PATIENCE, stream.read(&mut [0; 16]))
-        .await
-        .expect("the stream ends");
-    assert!(matches!(rest, Ok(0) | Err(_)));
+    // The node has said how often it wants to be answered, and nothing after that.
+    let mut heard = Vec::new();
+    let end = timeout(PATIENCE, stream.read_to_end(&mut heard)).await;
+    assert!(
+        end.is_ok() && heard.starts_with(&[0xff; 4]) && heard.len() == 8,
+        "{heard:?}"
+    );
 
     friend.send(&node, "still here?").await;
     assert_eq!(node.frame(friend.key()).await, "still here?");
@@ -345,6 +358,9 @@ async fn an_oversized_frame_costs_its_sender_the_link_and_nobody_else() {
             limit: MAX_FRAME
         }
     );
+    // The connection still stands, so the link comes back.
+    friend.up(node.key()).await;
+    node.up(friend.key()).await;
 }
 
 #[tokio::test]
@@ -387,6 +403,97 @@ async fn a_slow_reader_loses_its_link_and_holds_up_nobody() {
     ));
     a.send(&quick, "tock").await;
     assert_eq!(quick.frame(a.key()).await, "tock");
+}
+
+/// Forwards connections to `to` until it is told to stand still; then neither side hears anything any more.
+async fn forwarder(to: Multiaddr) -> (Multiaddr, watch::Sender<bool>) {
+    let port = |address: &Multiaddr| {
+        address
+            .iter()
+            .find_map(|part| match part {
+                Protocol::Tcp(port) => Some(port),
+                _ => None,
+            })
+            .expect("is TCP")
+    };
+    let to = (Ipv4Addr::LOCALHOST, port(&to));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("binds");
+    let own = listener.local_addr().expect("bound").port();
+    let (freeze, frozen) = watch::channel(false);
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.expect("accepts");
+            let mut far = TcpStream::connect(to).await.expect("connects");
+            let mut frozen = frozen.clone();
+            tokio::spawn(async move {
+                let is_frozen = async { frozen.wait_for(|frozen| *frozen).await.is_ok() };
+                let freezes = tokio::select! {
+                    _ = copy_bidirectional(&mut near, &mut far) => false,
+                    freezes = is_frozen => freezes,
+                };
+                if freezes {
+                    // Keeps both sockets open.
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    (
+        format!("/ip4/127.0.0.1/tcp/{own}").parse().expect("valid"),
+        freeze,
+    )
+}
+
+#[tokio::test]
+async fn a_dead_path_is_noticed_by_both_sides_if_one_is_in_a_hurry() {
+    let [one, other] = secrets();
+    let rest = |config: &mut NetConfig| config.keep_alive.pace = Duration::from_secs(60);
+    let mut a = Node::start(one, TCP, rest).await;
+    let mut b = Node::start(other, TCP, rest).await;
+    let (detour, freeze) = forwarder(b.address.clone()).await;
+    a.tell(NetCommand::DialAddress { address: detour }).await;
+    a.up(b.key()).await;
+    b.up(a.key()).await;
+    b.tell(NetCommand::SetPace {
+        pace: Duration::from_millis(250),
+    })
+    .await;
+    // It takes a moment to reach the other one.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    freeze.send_replace(true);
+    let began = Instant::now();
+    assert!(matches!(b.down(a.key()).await, DownReason::Silent(_)));
+    assert!(matches!(a.down(b.key()).await, DownReason::Silent(_)));
+    // A ping takes 20 s at best, and their own paces would have taken 90.
+    assert!(began.elapsed() < Duration::from_secs(15));
+    // A new path works at once, whatever has become of the old connection.
+    linked(&mut b, &mut a).await;
+}
+
+#[tokio::test]
+async fn a_busy_caller_is_not_a_dead_peer() {
+    let [one, other] = secrets();
+    let hurry = |config: &mut NetConfig| {
+        config.keep_alive.pace = Duration::from_millis(250);
+        config.limits.event_queue = 1;
+    };
+    let mut a = Node::start(one, TCP, hurry).await;
+    let mut b = Node::start(other, TCP, hurry).await;
+    linked(&mut a, &mut b).await;
+    for number in 0..10_u8 {
+        a.send(&b, vec![number]).await;
+    }
+    // Nobody takes the events of either for longer than the silence that a link survives.
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    for number in 0..10_u8 {
+        assert_eq!(b.frame(a.key()).await, [number][..]);
+    }
+    b.send(&a, "still here").await;
+    assert_eq!(a.frame(b.key()).await, "still here");
+    let down = |event: &NetEvent| matches!(event, NetEvent::LinkDown { .. });
+    assert!(!a.kept.iter().chain(&b.kept).any(down));
 }
 
 #[tokio::test]

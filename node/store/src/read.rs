@@ -212,7 +212,7 @@ fn keys<'r>(
             break;
         }
         let (key, _) = row?;
-        {
+        if bound.as_ref() != Some(key.value()) {
             ids.push(tables::split_message(key.value()));
         }
     }

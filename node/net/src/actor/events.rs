@@ -24,7 +24,7 @@ use crate::{
         table::Path,
     },
     peer::peer_key,
-    swarm::{BehaviourEvent, KAD_PROTOCOL},
+    swarm::{BehaviourEvent, learn_server},
 };
 
 impl Actor {
@@ -241,12 +241,8 @@ impl Actor {
         self.links.on_protocols(peer, speaks(LINK_PROTOCOL), now);
         self.relays
             .on_identified(&peer, speaks(relay::HOP_PROTOCOL_NAME), now);
-        if speaks(KAD_PROTOCOL)
-            && let Some(kad) = self.swarm.behaviour_mut().kad.as_mut()
-        {
-            for address in &info.listen_addrs {
-                kad.add_address(&peer, address.clone());
-            }
+        if let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() {
+            learn_server(kad, &peer, &info);
         }
         self.discovered(peer, info.listen_addrs, Source::Identify);
     }

@@ -1,9 +1,11 @@
 //! Links: one long-lived stream of frames between two peers.
 //!
-//! The side with the smaller [`PeerKey`](crate::PeerKey) opens the stream, so that a pair never has two. Frames are a
-//! `u32` length in network order and that many bytes.
+//! The side with the smaller [`PeerKey`](crate::PeerKey) opens the stream, so that a pair never has two. What is on it,
+//! [`frame`] says; how a dead path is noticed, [`beat`].
 
+pub(crate) mod beat;
 pub(crate) mod behaviour;
+pub(crate) mod frame;
 pub(crate) mod table;
 pub(crate) mod task;
 

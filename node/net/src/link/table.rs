@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use libp2p::{Multiaddr, PeerId, Stream, swarm::ConnectionId};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -38,6 +38,9 @@ const PROVEN: Duration = Duration::from_secs(10);
 
 /// Connections of a linked peer that don't carry the link are closed after this: long enough for a switch to settle.
 const SURPLUS_AFTER: Duration = Duration::from_secs(5);
+
+/// A second circuit is there for another attempt at a direct path, which has failed or succeeded by then.
+const PUNCHED_AFTER: Duration = Duration::from_secs(30);
 
 /// One connection of a peer.
 #[derive(Clone, Debug)]
@@ -85,17 +88,24 @@ pub(crate) struct LinkTable {
     me: PeerKey,
     limits: Limits,
     events: mpsc::Sender<NetEvent>,
+    pace: watch::Sender<Duration>,
     peers: BTreeMap<PeerId, Peer>,
     /// Finished tasks are to be handed to [`LinkTable::on_ended`].
     pub(crate) tasks: JoinSet<(PeerId, DownReason)>,
 }
 
 impl LinkTable {
-    pub(crate) fn new(me: PeerKey, limits: Limits, events: mpsc::Sender<NetEvent>) -> Self {
+    pub(crate) fn new(
+        me: PeerKey,
+        limits: Limits,
+        pace: Duration,
+        events: mpsc::Sender<NetEvent>,
+    ) -> Self {
         Self {
             me,
             limits,
             events,
+            pace: watch::Sender::new(pace),
             peers: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
@@ -117,10 +127,16 @@ impl LinkTable {
             .link
             .as_ref()
             .is_some_and(|link| link.path.relayed && !path.relayed);
-        peer.connections.insert(connection, path);
         if opener && peer.link.is_some() {
-            peer.tidy_at = Some(now + SURPLUS_AFTER);
+            peer.tidy_at = Some(
+                now + if path.relayed {
+                    PUNCHED_AFTER
+                } else {
+                    SURPLUS_AFTER
+                },
+            );
         }
+        peer.connections.insert(connection, path);
         let wanted = better || peer.link.is_none() && peer.next.is_none();
         if !opener || !wanted || peer.opening.is_some() || peer.unsupported || peer.parting {
             return None;
@@ -231,9 +247,14 @@ impl LinkTable {
             self.forget_if_gone(&id);
             return (!gone).then_some(Action::Part(id));
         }
+        // Closing a dead connection can take TCP a quarter of an hour; for us it is gone.
+        let dead = matches!(reason, DownReason::Silent(_)).then_some(link.connection);
+        let close = dead
+            .and_then(|dead| peer.connections.remove(&dead))
+            .map(|_| Action::Close(link.connection));
         if let Some((connection, stream)) = peer.next.take() {
             self.start(id, connection, stream, now);
-            return None;
+            return close;
         }
         peer.failures = if now.duration_since(link.since) >= PROVEN {
             1
@@ -244,7 +265,13 @@ impl LinkTable {
             peer.retry_at = Some(now + REOPEN.pause(peer.failures, jitter()));
         }
         self.forget_if_gone(&id);
-        None
+        close
+    }
+
+    /// Changes how often the peers are to be heard.
+    pub(crate) fn set_pace(&self, pace: Duration) {
+        self.pace
+            .send_if_modified(|old| std::mem::replace(old, pace) != pace);
     }
 
     /// Puts a frame on a link's queue.
@@ -343,9 +370,11 @@ impl LinkTable {
     }
 
     pub(crate) fn is_connected(&self, id: &PeerId) -> bool {
-        self.peers
-            .get(id)
-            .is_some_and(|peer| !peer.connections.is_empty())
+        self.connections_of(id) > 0
+    }
+
+    pub(crate) fn connections_of(&self, id: &PeerId) -> usize {
+        self.peers.get(id).map_or(0, |peer| peer.connections.len())
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -416,6 +445,7 @@ impl LinkTable {
             stop: stopped,
             stats: Arc::clone(&stats),
             events: self.events.clone(),
+            pace: self.pace.subscribe(),
         };
         self.tasks.spawn(task.run());
         let opener = opens(self.me, &id);
@@ -475,13 +505,14 @@ impl Peer {
     /// A connection that nobody needs beside the one that carries the link.
     fn surplus(&self) -> Option<ConnectionId> {
         let link = self.link.as_ref()?;
-        if self.opening.is_some() || self.next.is_some() || link.path.relayed {
+        if self.opening.is_some() || self.next.is_some() {
             return None;
         }
-        self.connections
-            .keys()
-            .copied()
-            .find(|id| *id != link.connection)
+        let spare = |(id, path): &(&ConnectionId, &Path)| {
+            // A direct connection is what a relayed link waits for.
+            **id != link.connection && (path.relayed || !link.path.relayed)
+        };
+        self.connections.iter().find(spare).map(|(id, _)| *id)
     }
 }
 
@@ -492,5 +523,168 @@ impl Running {
             let _ = stop.send(Stop { reason, how });
             drop(queue);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::peer_id;
+
+    const SMALL: PeerKey = [1; 32];
+    const LARGE: PeerKey = [2; 32];
+
+    fn table(me: PeerKey) -> LinkTable {
+        LinkTable::new(
+            me,
+            Limits::default(),
+            Duration::from_secs(5),
+            mpsc::channel(1).0,
+        )
+    }
+
+    fn path(relayed: bool) -> Path {
+        Path {
+            address: Multiaddr::empty(),
+            relayed,
+            rtt: None,
+        }
+    }
+
+    fn id(number: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(number)
+    }
+
+    fn linked(relayed: bool, now: Instant) -> (LinkTable, PeerId) {
+        let (mut table, peer) = (table(SMALL), peer_id(&LARGE));
+        table.on_connected(peer, id(1), path(relayed), now);
+        let link = Running {
+            connection: id(1),
+            path: path(relayed),
+            since: now,
+            control: None,
+            stats: Arc::default(),
+        };
+        let state = table.peers.get_mut(&peer).expect("connected");
+        (state.link, state.opening) = (Some(link), None);
+        (table, peer)
+    }
+
+    #[test]
+    fn only_the_smaller_key_opens_and_only_one_stream() {
+        let now = Instant::now();
+        let (mut small, mut large) = (table(SMALL), table(LARGE));
+        let (to_small, to_large) = (peer_id(&SMALL), peer_id(&LARGE));
+        assert_eq!(large.on_connected(to_small, id(1), path(false), now), None);
+        assert_eq!(large.deadline(), None);
+        let open = Some(Action::Open(to_large, id(1)));
+        assert_eq!(small.on_connected(to_large, id(1), path(false), now), open);
+        assert_eq!(small.on_connected(to_large, id(2), path(false), now), None);
+    }
+
+    #[test]
+    fn a_failed_stream_is_tried_again_but_a_relay_is_left_alone() {
+        let now = Instant::now();
+        let (mut table, peer) = (table(SMALL), peer_id(&LARGE));
+        table.on_connected(peer, id(1), path(true), now);
+        table.on_connected(peer, id(2), path(false), now);
+        table.on_open_failed(peer, &OpenError::Io("reset".to_owned()), now);
+        let at = table.deadline().expect("again");
+        assert!(at <= now + REOPEN.first);
+        assert_eq!(table.poll(now), None);
+        assert_eq!(
+            table.poll(at),
+            Some(Action::Open(peer, id(2))),
+            "the direct one"
+        );
+        assert_eq!(table.poll(at), None);
+
+        table.on_open_failed(peer, &OpenError::Unsupported, at);
+        assert_eq!(table.deadline(), Some(at + UNSUPPORTED));
+        assert_eq!(
+            table.on_connected(peer, id(3), path(false), at),
+            None,
+            "nor on another connection"
+        );
+        // It was updated and says so.
+        table.on_protocols(peer, true, at);
+        assert_eq!(table.poll(at), Some(Action::Open(peer, id(2))));
+    }
+
+    #[test]
+    fn a_connection_lost_while_opening_is_made_up_for() {
+        let now = Instant::now();
+        let (mut table, peer) = (table(SMALL), peer_id(&LARGE));
+        table.on_connected(peer, id(1), path(false), now);
+        table.on_connected(peer, id(2), path(false), now);
+        table.on_disconnected(peer, id(1), "reset", now);
+        assert_eq!(table.poll(now), Some(Action::Open(peer, id(2))));
+        table.on_disconnected(peer, id(2), "reset", now);
+        assert_eq!(
+            (table.poll(now), table.deadline(), table.peers.len()),
+            (None, None, 0)
+        );
+    }
+
+    #[test]
+    fn a_relayed_link_moves_and_what_it_leaves_behind_is_closed() {
+        let now = Instant::now();
+        let (mut table, peer) = linked(true, now);
+        let open = Some(Action::Open(peer, id(2)));
+        assert_eq!(table.on_connected(peer, id(2), path(false), now), open);
+        table.on_open_failed(peer, &OpenError::Io("reset".to_owned()), now);
+        let again = table.deadline().expect("again");
+        assert_eq!(table.poll(again), open);
+        let state = table.peers.get_mut(&peer).expect("connected");
+        state.opening = None;
+        let link = state.link.as_mut().expect("linked");
+        (link.connection, link.path.relayed) = (id(2), false);
+        let tidy = now + SURPLUS_AFTER;
+        assert_eq!(table.poll(tidy), Some(Action::Close(id(1))));
+        assert_eq!(table.poll(tidy), None);
+    }
+
+    #[test]
+    fn a_second_circuit_has_its_time_to_make_a_direct_path() {
+        let now = Instant::now();
+        let (mut table, peer) = linked(true, now);
+        assert_eq!(table.on_connected(peer, id(2), path(true), now), None);
+        assert_eq!(table.poll(now + SURPLUS_AFTER), None);
+        assert_eq!(table.poll(now + PUNCHED_AFTER), Some(Action::Close(id(2))));
+        assert_eq!(table.deadline().and_then(|at| table.poll(at)), None);
+    }
+
+    #[test]
+    fn a_peer_that_has_to_go_is_not_linked_again() {
+        let now = Instant::now();
+        let (mut table, peer) = linked(false, now);
+        assert_eq!(
+            table.part(&peer, "enough".to_owned()),
+            None,
+            "after the link's queue"
+        );
+        assert_eq!(table.on_connected(peer, id(2), path(false), now), None);
+        let closed = DownReason::Disconnected("enough".to_owned());
+        assert_eq!(table.on_ended(peer, &closed, now), Some(Action::Part(peer)));
+        assert_eq!(
+            table.on_connected(peer, id(3), path(false), now),
+            Some(Action::Close(id(3)))
+        );
+        assert_eq!(table.poll(now + UNSUPPORTED), None);
+    }
+
+    #[test]
+    fn a_silent_connection_is_given_up_at_once() {
+        let now = Instant::now();
+        let (mut table, peer) = linked(false, now);
+        table.on_connected(peer, id(2), path(true), now);
+        let silent = DownReason::Silent(Duration::from_secs(3));
+        assert_eq!(
+            table.on_ended(peer, &silent, now),
+            Some(Action::Close(id(1)))
+        );
+        assert!(!table.is_direct(&peer), "it doesn't wait for the close");
+        let again = table.deadline().expect("again");
+        assert_eq!(table.poll(again), Some(Action::Open(peer, id(2))));
     }
 }

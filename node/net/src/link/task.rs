@@ -1,7 +1,6 @@
 //! Moves the frames of one link between its stream, its queue and the caller.
 
 use std::{
-    io,
     pin::pin,
     sync::{
         Arc,
@@ -11,18 +10,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt,
-    io::{BufReader, BufWriter},
-};
+use futures::{AsyncRead, AsyncReadExt, io::BufReader};
 use libp2p::{Multiaddr, PeerId, Stream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::MAX_FRAME;
+use super::{
+    beat::{self, Ear, Paces, SLOWEST},
+    frame::{self, BUFFER, Incoming},
+};
 use crate::{DownReason, NetEvent, PeerKey};
-
-/// Enough for hundreds of small frames in one system call.
-const BUFFER: usize = 64 << 10;
 
 /// How long a link may take to write out its queue when it is closed on purpose.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -67,6 +63,8 @@ pub(crate) struct LinkTask {
     pub(crate) stop: oneshot::Receiver<Stop>,
     pub(crate) stats: Arc<LinkStats>,
     pub(crate) events: mpsc::Sender<NetEvent>,
+    /// How often we want to hear from the peer.
+    pub(crate) pace: watch::Receiver<Duration>,
 }
 
 impl LinkTask {
@@ -84,6 +82,7 @@ impl LinkTask {
             stop,
             stats,
             events,
+            pace: own,
         } = self;
         if events
             .send(NetEvent::LinkUp {
@@ -96,13 +95,15 @@ impl LinkTask {
         {
             return (id, DownReason::Shutdown);
         }
-        let (reader, writer) = stream.split();
+        let (pace, theirs) = watch::channel(SLOWEST);
+        let paces = Paces { own, theirs };
         let inward = Inward {
             peer,
             stats: &stats,
             events: &events,
+            pace,
         };
-        let reason = pump(reader, writer, queue, stop, inward).await;
+        let reason = pump(stream, queue, stop, paces, inward).await;
         // An ended caller needs no report.
         let _ = events
             .send(NetEvent::LinkDown {
@@ -118,17 +119,21 @@ struct Inward<'a> {
     peer: PeerKey,
     stats: &'a LinkStats,
     events: &'a mpsc::Sender<NetEvent>,
+    /// Where the peer's pace is put.
+    pace: watch::Sender<Duration>,
 }
 
 async fn pump(
-    reader: impl AsyncRead + Unpin,
-    writer: impl AsyncWrite + Unpin,
+    stream: Stream,
     queue: mpsc::Receiver<Bytes>,
     stop: oneshot::Receiver<Stop>,
+    paces: Paces,
     inward: Inward<'_>,
 ) -> DownReason {
-    let mut read = pin!(read_frames(reader, &inward));
-    let mut write = pin!(write_frames(writer, queue, inward.stats));
+    let ear = Ear::new();
+    let (reader, writer) = stream.split();
+    let mut read = pin!(read_frames(ear.wrap(reader), &inward));
+    let mut write = pin!(frame::write_all(writer, queue, inward.stats, paces.clone()));
     tokio::select! {
         // A stop comes together with the end of the queue and must be seen first.
         biased;
@@ -150,124 +155,38 @@ async fn pump(
             Err(error) => DownReason::Lost(error.to_string()),
         },
         reason = &mut read => reason,
+        silent = beat::silence(&ear, paces) => DownReason::Silent(silent),
     }
 }
 
 async fn read_frames(reader: impl AsyncRead + Unpin, inward: &Inward<'_>) -> DownReason {
     let mut reader = BufReader::with_capacity(BUFFER, reader);
     loop {
-        let frame = match read_frame(&mut reader).await {
-            Ok(frame) => frame,
+        let bytes = match frame::read(&mut reader).await {
+            Ok(Incoming::Frame(bytes)) => bytes,
+            Ok(Incoming::Beat(pace)) => {
+                inward
+                    .pace
+                    .send_if_modified(|old| std::mem::replace(old, pace) != pace);
+                continue;
+            }
             Err(reason) => return reason,
         };
         inward
             .stats
             .bytes_in
-            .fetch_add(frame.len() as u64 + 4, Ordering::Relaxed);
-        let event = NetEvent::Frame {
-            peer: inward.peer,
-            bytes: frame,
-        };
+            .fetch_add(bytes.len() as u64 + 4, Ordering::Relaxed);
         // Waiting here is the back-pressure: the stream's window fills and the peer's queue with it.
-        if inward.events.send(event).await.is_err() {
+        if inward
+            .events
+            .send(NetEvent::Frame {
+                peer: inward.peer,
+                bytes,
+            })
+            .await
+            .is_err()
+        {
             return DownReason::Shutdown;
         }
-    }
-}
-
-async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> Result<Bytes, DownReason> {
-    let mut length = [0; 4];
-    match reader.read_exact(&mut length).await {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(DownReason::Closed);
-        }
-        other => other.map_err(lost)?,
-    }
-    let length = u32::from_be_bytes(length) as usize;
-    if length > MAX_FRAME {
-        return Err(DownReason::Oversized {
-            bytes: length,
-            limit: MAX_FRAME,
-        });
-    }
-    // Grows with what arrives, so that an announced length alone costs nothing.
-    let mut frame = Vec::with_capacity(length.min(BUFFER));
-    reader
-        .take(length as u64)
-        .read_to_end(&mut frame)
-        .await
-        .map_err(lost)?;
-    if frame.len() < length {
-        return Err(DownReason::Closed);
-    }
-    Ok(frame.into())
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "used as a function value in map_err"
-)]
-fn lost(error: io::Error) -> DownReason {
-    DownReason::Lost(error.to_string())
-}
-
-/// Writes until the queue ends, then closes the stream.
-async fn write_frames(
-    writer: impl AsyncWrite + Unpin,
-    mut queue: mpsc::Receiver<Bytes>,
-    stats: &LinkStats,
-) -> io::Result<()> {
-    let mut writer = BufWriter::with_capacity(BUFFER, writer);
-    loop {
-        let frame = match queue.try_recv() {
-            Ok(frame) => frame,
-            Err(_) => {
-                writer.flush().await?;
-                match queue.recv().await {
-                    Some(frame) => frame,
-                    None => return writer.close().await,
-                }
-            }
-        };
-        let length = u32::try_from(frame.len()).expect("the queue takes no frame over MAX_FRAME");
-        writer.write_all(&length.to_be_bytes()).await?;
-        writer.write_all(&frame).await?;
-        stats.queued.fetch_sub(frame.len(), Ordering::Relaxed);
-        stats
-            .bytes_out
-            .fetch_add(u64::from(length) + 4, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(bytes: &[u8]) -> Result<Bytes, DownReason> {
-        futures::executor::block_on(read_frame(&mut { bytes }))
-    }
-
-    #[test]
-    fn a_frame_is_its_length_and_its_bytes() {
-        assert_eq!(read(b"\0\0\0\x03abc!"), Ok(Bytes::from_static(b"abc")));
-        assert_eq!(read(b"\0\0\0\0"), Ok(Bytes::new()));
-    }
-
-    #[test]
-    fn a_cut_or_oversized_frame_ends_the_link() {
-        assert_eq!(read(b""), Err(DownReason::Closed));
-        assert_eq!(read(b"\0\0\0\x03ab"), Err(DownReason::Closed));
-        let limit = u32::try_from(MAX_FRAME).expect("fits");
-        let over = (limit + 1).to_be_bytes();
-        assert_eq!(
-            read(&over),
-            Err(DownReason::Oversized {
-                bytes: MAX_FRAME + 1,
-                limit: MAX_FRAME
-            })
-        );
-        let mut largest = limit.to_be_bytes().to_vec();
-        largest.resize(4 + MAX_FRAME, 1);
-        assert_eq!(read(&largest).map(|frame| frame.len()), Ok(MAX_FRAME));
     }
 }

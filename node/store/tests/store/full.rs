@@ -4,13 +4,25 @@ use revnet_core::storage::{Storage as _, StorageError};
 use revnet_store::{OpenError, Options, RedbStorage};
 
 use crate::disk::{Disk, Fault};
-use crate::workload::{STORE, dump, fixed_commits, states};
+use crate::workload::{Commit, STORE, dump, fixed_commits, states};
+
+/// How often a good disk is written or synced for these commits.
+fn operations(commits: &[Commit]) -> usize {
+    let disk = Disk::default();
+    let store = RedbStorage::open_backend(disk.clone(), STORE, &Options::default());
+    let mut store = store.expect("a good disk");
+    for commit in commits {
+        store.commit(commit).expect("a good disk");
+    }
+    disk.operations()
+}
 
 fn fill_up_at_every_write(fault: Fault) -> usize {
     let commits = fixed_commits(10);
     let states = states(&commits);
+    let operations = operations(&commits);
     let mut failures = 0;
-    for at in 0.. {
+    for at in 0..operations {
         let disk = Disk::default();
         disk.fail_at(at, fault);
         let open = || RedbStorage::open_backend(disk.clone(), STORE, &Options::default());
@@ -41,16 +53,8 @@ fn fill_up_at_every_write(fault: Fault) -> usize {
             assert_eq!(dump(&store).as_ref(), Ok(&states[number]), "full at {at}");
             store.commit(commit).expect("commits with space");
         }
-        let untouched = !disk.failed() && failures > 0;
-        assert_eq!(
-            dump(&store).as_ref(),
-            Ok(&states[commits.len()]),
-            "full at {at}"
-        );
-        drop(store);
-        if untouched && at > disk.operations() {
-            break;
-        }
+        let found = dump(&store);
+        assert_eq!(found.as_ref(), Ok(&states[commits.len()]), "full at {at}");
     }
     failures
 }
@@ -70,7 +74,7 @@ fn after_a_failed_sync_only_a_new_opening_tells_what_is_there() {
     let commits = fixed_commits(6);
     let states = states(&commits);
     let (mut failures, mut landed) = (0, 0);
-    for at in 0..60 {
+    for at in 0..operations(&commits) {
         let disk = Disk::default();
         let open = || RedbStorage::open_backend(disk.clone(), STORE, &Options::default());
         let mut store = open().expect("a good disk");

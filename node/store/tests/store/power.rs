@@ -73,17 +73,18 @@ fn a_power_cut_during_recovery_changes_nothing() {
         store.commit(commit).expect("a good disk");
     }
     let image = disk.image_after_cut(|| false);
-    for at in 0.. {
+    for at in 0..1000 {
         let disk = Disk::with_image(image.clone());
         disk.fail_at(at, Fault::PowerCut);
         run(&disk, &[]);
         if !disk.failed() {
             assert!(at > 2, "recovery writes");
-            break;
+            return;
         }
         for seed in 0..4 {
             let found = reopened(disk.image_after_cut(coin(at * 4 + seed)));
             assert_eq!(Some(&found), states.last(), "cut at {at}, variant {seed}");
         }
     }
+    panic!("recovery does not end");
 }

@@ -1,5 +1,6 @@
 //! Random commits and questions over few streams, devices and numbers, so that they meet often.
 
+use proptest::bool::weighted;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -12,6 +13,10 @@ use revnet_protocol::hlc::MAX_MS;
 use revnet_protocol::{DeviceId, Hlc, MessageId, StreamId};
 
 pub(crate) const STORE: [u8; 16] = [7; 16];
+
+const STREAMS: u8 = 2;
+const DEVICES: u8 = 3;
+const SEQS: u64 = 4;
 
 pub(crate) type Commit = Vec<Vec<Write>>;
 
@@ -50,7 +55,7 @@ pub(crate) fn dump(storage: &impl Storage) -> Result<Dump, StorageError> {
         from: 0,
         limit: usize::MAX,
     }];
-    for stream in (0..4).map(stream_of) {
+    for stream in (0..STREAMS).map(stream_of) {
         questions.push(Query::Timeline { stream });
         questions.push(Query::Page {
             stream,
@@ -58,7 +63,7 @@ pub(crate) fn dump(storage: &impl Storage) -> Result<Dump, StorageError> {
             direction: Direction::After,
             limit: usize::MAX,
         });
-        let places = (0..4).flat_map(|device| (0..8).map(move |seq| (device, seq)));
+        let places = (0..DEVICES).flat_map(|device| (0..SEQS).map(move |seq| (device, seq)));
         questions.push(Query::Ranges {
             ranges: places
                 .map(|(device, seq)| (stream, device_of(device), seq))
@@ -87,7 +92,7 @@ pub(crate) fn query() -> impl Strategy<Value = Query> {
     prop_oneof![
         1 => (space(), key()).prop_map(|(space, key)| Query::Get { space, key }),
         1 => (space(), vec(key(), 0..4)).prop_map(|(space, keys)| Query::GetMany { space, keys }),
-        2 => (vec((stream(), device(), 0..8_u64), 0..4), 1..6000_usize)
+        2 => (vec((stream(), device(), 0..SEQS), 0..4), 1..6000_usize)
             .prop_map(|(ranges, max_bytes)| Query::Ranges { ranges, max_bytes }),
         6 => page.prop_map(|(stream, from, direction, limit)| Query::Page {
             stream, from, direction, limit,
@@ -100,15 +105,15 @@ pub(crate) fn query() -> impl Strategy<Value = Query> {
 
 fn write() -> impl Strategy<Value = Write> {
     prop_oneof![
-        6 => (stream(), device(), 0..8_u64, bytes()).prop_map(|(stream, device, seq, bytes)| {
+        6 => (stream(), device(), 0..SEQS, bytes()).prop_map(|(stream, device, seq, bytes)| {
             Write::Envelope { stream, device, seq, bytes }
         }),
         1 => (stream(), device(), bytes())
             .prop_map(|(stream, device, state)| Write::Chain { stream, device, state }),
-        6 => (stream(), id(), kind(), proptest::option::of(id())).prop_map(
+        8 => (stream(), id(), kind(), proptest::option::of(id())).prop_map(
             |(stream, id, kind, target)| Write::Index { stream, id, kind, target }
         ),
-        1 => (stream(), device(), 0..8_u64)
+        1 => (stream(), device(), 0..SEQS)
             .prop_map(|(stream, device, from)| Write::Unindex { stream, device, from }),
         2 => (space(), key(), bytes())
             .prop_map(|(space, key, value)| Write::Put { space, key, value }),
@@ -130,11 +135,11 @@ fn record_key(number: u8) -> Vec<u8> {
 }
 
 fn stream() -> impl Strategy<Value = StreamId> {
-    (0..4_u8).prop_map(stream_of)
+    (0..STREAMS).prop_map(stream_of)
 }
 
 fn device() -> impl Strategy<Value = DeviceId> {
-    (0..4_u8).prop_map(device_of)
+    (0..DEVICES).prop_map(device_of)
 }
 
 fn space() -> impl Strategy<Value = Space> {
@@ -155,9 +160,9 @@ fn kind() -> impl Strategy<Value = RowKind> {
 
 /// Two times for each number of a device, so that an event can come back with another time.
 fn id() -> impl Strategy<Value = MessageId> {
-    (0..2_u64, device(), 0..8_u64).prop_map(|(late, device, seq)| MessageId {
+    (weighted(0.1), device(), 0..SEQS).prop_map(|(late, device, seq)| MessageId {
         hlc: Hlc {
-            ms: 1000 + (seq * 7) % 4 + late * 2,
+            ms: 1000 + (seq * 3) % 4 + 2 * u64::from(late),
             counter: 0,
         },
         device,

@@ -1,0 +1,302 @@
+//! The causal graph of control acts: what each act's author knew. Nothing here depends on who may do what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use revnet_protocol::act::Audience;
+use revnet_protocol::{Act, DeviceId, EnvelopeId, Hlc, KeyId, RevoltId, UserId};
+
+/// One control act with the fields of its envelope that the reducer reads. Whoever inserts it has checked
+/// the envelope's signature.
+#[derive(Clone, Debug)]
+pub struct ActRecord {
+    /// The envelope's id.
+    pub id: EnvelopeId,
+    /// Who wrote it.
+    pub device: DeviceId,
+    /// Its place in the device's control chain, from 1.
+    pub seq: u64,
+    /// The act before it in that chain; all zero for the first.
+    pub prev: EnvelopeId,
+    /// The control acts that its author cites.
+    pub heads: Vec<EnvelopeId>,
+    /// When its author says it was written.
+    pub hlc: Hlc,
+    /// The epoch secret it was sealed with.
+    pub key_id: KeyId,
+    /// What its author wants.
+    pub act: Act,
+}
+
+impl ActRecord {
+    /// The acts that it builds on.
+    pub(super) fn deps(&self) -> impl Iterator<Item = EnvelopeId> + '_ {
+        let prev = Some(self.prev).filter(|prev| *prev != EnvelopeId::default());
+        self.heads.iter().copied().chain(prev)
+    }
+}
+
+/// The place of an act in a [`Graph`]. Places follow arrival, so they never decide anything.
+pub(super) type Place = usize;
+
+/// A set of places; as long as its highest one needs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places(Vec<u64>);
+
+impl Places {
+    pub(super) fn has(&self, place: Place) -> bool {
+        self.0
+            .get(place / 64)
+            .is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
+
+    pub(super) fn add(&mut self, place: Place) {
+        if self.0.len() <= place / 64 {
+            self.0.resize(place / 64 + 1, 0);
+        }
+        self.0[place / 64] |= 1 << (place % 64);
+    }
+
+    pub(super) fn join(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine |= theirs;
+        }
+    }
+
+    /// How many of `wanted` are in `self` and not in `without`.
+    fn gain(&self, wanted: &Self, without: &Self) -> u32 {
+        let missing = without.0.iter().copied().chain(std::iter::repeat(0));
+        let words = self.0.iter().zip(&wanted.0).zip(missing);
+        words
+            .map(|((mine, wanted), without)| (mine & wanted & !without).count_ones())
+            .sum()
+    }
+}
+
+/// An act with what its past says about it, which nothing that comes later changes.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) record: ActRecord,
+    /// The longest way down to an act without deps.
+    pub(super) depth: u32,
+    /// Everything that its author knew, without the act itself.
+    pub(super) past: Places,
+    /// The person whose device wrote it: by the earliest sound certificate among what its author knew, so
+    /// that a second certificate, whenever it comes, takes no act from its author.
+    pub(super) author: Option<UserId>,
+    /// Whether signatures inside it hold, and the generation of a rotation is the next one.
+    pub(super) sound: bool,
+    /// The highest generation of a sound rotation, in its past or its own.
+    generation: u64,
+}
+
+/// Acts whose pasts are complete, and those that wait for others.
+#[derive(Debug, Default)]
+pub(super) struct Graph {
+    pub(super) nodes: Vec<Node>,
+    places: BTreeMap<EnvelopeId, Place>,
+    waiting: BTreeMap<EnvelopeId, ActRecord>,
+    /// Which waiting acts name a missing one.
+    wanted: BTreeMap<EnvelopeId, Vec<EnvelopeId>>,
+    /// Acts that no other names, with their depth.
+    heads: BTreeSet<Place>,
+    /// The acts that carry sound certificates, by device.
+    certified: BTreeMap<DeviceId, Vec<Place>>,
+    /// Sound rotations.
+    rotations: Vec<Place>,
+    /// Acts that change what people may do or hold, which authors had better not miss.
+    weighty: Places,
+}
+
+impl Graph {
+    pub(super) fn place(&self, id: &EnvelopeId) -> Option<Place> {
+        self.places.get(id).copied()
+    }
+
+    pub(super) fn is_known(&self, id: &EnvelopeId) -> bool {
+        self.places.contains_key(id) || self.waiting.contains_key(id)
+    }
+
+    /// Whether the author of `later` knew `earlier`.
+    pub(super) fn knew(&self, later: Place, earlier: Place) -> bool {
+        self.nodes[later].past.has(earlier)
+    }
+
+    pub(super) fn act(&self, place: Place) -> &Act {
+        &self.nodes[place].record.act
+    }
+
+    /// The order among equal ranks.
+    pub(super) fn order(&self, place: Place) -> (u32, EnvelopeId) {
+        (self.nodes[place].depth, self.nodes[place].record.id)
+    }
+
+    /// The chain that ends in `last`, newest first.
+    pub(super) fn chain(&self, last: Place) -> impl Iterator<Item = Place> + '_ {
+        let device = self.nodes[last].record.device;
+        std::iter::successors(Some(last), move |place| {
+            self.place(&self.nodes[*place].record.prev)
+                .filter(|prev| self.nodes[*prev].record.device == device)
+        })
+    }
+
+    /// Takes an act that is not known yet, and every act that waited for it.
+    pub(super) fn insert(&mut self, record: ActRecord, revolt: &RevoltId) {
+        let mut ready = vec![record];
+        while let Some(record) = ready.pop() {
+            let missing = record.deps().find(|dep| !self.places.contains_key(dep));
+            let id = record.id;
+            if let Some(missing) = missing {
+                self.wanted.entry(missing).or_default().push(id);
+                self.waiting.insert(id, record);
+                continue;
+            }
+            self.add(record, revolt);
+            let freed = self.wanted.remove(&id).unwrap_or_default();
+            ready.extend(freed.iter().filter_map(|id| self.waiting.remove(id)));
+        }
+    }
+
+    fn add(&mut self, record: ActRecord, revolt: &RevoltId) {
+        let place = self.nodes.len();
+        let mut past = Places::default();
+        let (mut depth, mut generation) = (0, 0);
+        for dep in record.deps() {
+            let dep = self.places[&dep];
+            past.join(&self.nodes[dep].past);
+            past.add(dep);
+            depth = depth.max(self.nodes[dep].depth + 1);
+            generation = generation.max(self.nodes[dep].generation);
+            self.heads.remove(&dep);
+        }
+        let sound = self.is_sound(&record, &past, revolt);
+        let author = self.author(&record, &past, sound);
+        match &record.act {
+            Act::Create { .. } | Act::Join(_) if sound => {
+                self.certified.entry(record.device).or_default().push(place);
+            }
+            Act::KeyRotate(rotate) if sound => {
+                self.rotations.push(place);
+                generation = generation.max(rotate.generation);
+                self.weighty.add(place);
+            }
+            Act::SetMember(_) | Act::Leave | Act::RevokeInvite { .. } => self.weighty.add(place),
+            _ => {}
+        }
+        self.places.insert(record.id, place);
+        self.heads.insert(place);
+        self.nodes.push(Node {
+            record,
+            depth,
+            past,
+            author,
+            sound,
+            generation,
+        });
+    }
+
+    fn is_sound(&self, record: &ActRecord, past: &Places, revolt: &RevoltId) -> bool {
+        match &record.act {
+            Act::Create { genesis, cert, .. } => {
+                record.deps().next().is_none()
+                    && genesis.revolt() == *revolt
+                    && genesis.is_signed()
+                    && genesis.genesis.device == record.device
+                    && genesis.genesis.founder == cert.user
+                    && cert.device == record.device
+                    && cert.verify().is_ok()
+            }
+            Act::Join(join) => join.cert.device == record.device && join.is_sound(revolt),
+            Act::KeyRotate(rotate) => {
+                self.generation_in(past, &rotate.audience).checked_add(1) == Some(rotate.generation)
+            }
+            _ => true,
+        }
+    }
+
+    fn author(&self, record: &ActRecord, past: &Places, sound: bool) -> Option<UserId> {
+        self.author_by(&record.device, past)
+            .or_else(|| certified_by(&record.act).filter(|_| sound))
+    }
+
+    /// The person whose device this is by what `known` says.
+    pub(super) fn author_by(&self, device: &DeviceId, known: &Places) -> Option<UserId> {
+        let certs = self.certified(device).iter().copied();
+        let first = certs
+            .filter(|place| known.has(*place))
+            .min_by_key(|place| self.order(*place))?;
+        certified_by(self.act(first))
+    }
+
+    /// The certificates of a device, in no order.
+    pub(super) fn certified(&self, device: &DeviceId) -> &[Place] {
+        self.certified.get(device).map_or(&[], Vec::as_slice)
+    }
+
+    /// The highest generation of an audience's sound rotations among `known`.
+    pub(super) fn generation_in(&self, known: &Places, audience: &Audience) -> u64 {
+        let rotations = self.rotations.iter().filter(|place| known.has(**place));
+        rotations
+            .filter_map(|place| match &self.nodes[*place].record.act {
+                Act::KeyRotate(rotate) if rotate.audience == *audience => Some(rotate.generation),
+                _ => None,
+            })
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// At most `most` acts that no other names. Where there are more, those come first that lead to the
+    /// highest generation and then to as many weighty acts as possible: an author who missed a rotation
+    /// would reuse its generation, and one who missed a promotion could not act on it.
+    pub(super) fn heads(&self, most: usize) -> Vec<Place> {
+        let mut left: Vec<Place> = self.heads.iter().copied().collect();
+        left.sort_unstable_by_key(|place| std::cmp::Reverse(self.order(*place)));
+        if left.len() <= most {
+            return left;
+        }
+        let mut chosen = Vec::new();
+        let mut covered = Places::default();
+        while chosen.len() < most {
+            let best = (0..left.len())
+                .max_by_key(|at| {
+                    let place = left[*at];
+                    let node = &self.nodes[place];
+                    let top = if chosen.is_empty() {
+                        node.generation
+                    } else {
+                        0
+                    };
+                    let gain = node.past.gain(&self.weighty, &covered)
+                        + u32::from(self.weighty.has(place));
+                    (top, gain, self.order(place))
+                })
+                .expect("there are more heads than places for them");
+            let place = left.swap_remove(best);
+            covered.join(&self.nodes[place].past);
+            covered.add(place);
+            chosen.push(place);
+        }
+        chosen
+    }
+
+    /// Those acts and everything that they build on.
+    pub(super) fn known_from(&self, heads: impl IntoIterator<Item = Place>) -> Places {
+        let mut known = Places::default();
+        for head in heads {
+            known.join(&self.nodes[head].past);
+            known.add(head);
+        }
+        known
+    }
+}
+
+/// The person that an act's certificate names.
+pub(super) fn certified_by(act: &Act) -> Option<UserId> {
+    match act {
+        Act::Create { cert, .. } => Some(cert.user),
+        Act::Join(join) => Some(join.cert.user),
+        _ => None,
+    }
+}

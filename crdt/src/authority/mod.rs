@@ -1,0 +1,168 @@
+//! Who may do what: the control graph of a revolt, and what follows from it.
+//!
+//! The same set of acts gives the same [`State`] on every node, whatever the order in which it arrived.
+//! Power is causal, loss and protection are global: an act counts by what its author knew, and falls only if
+//! somebody above the author took the power away.
+
+mod graph;
+mod judge;
+#[doc(hidden)]
+pub mod mutant;
+mod rank;
+mod reduce;
+mod register;
+mod settle;
+mod state;
+mod verdict;
+
+use std::cell::OnceCell;
+
+use revnet_protocol::act::Keep;
+use revnet_protocol::{Act, EnvelopeId, Hlc, InviteId, RevoltId};
+
+pub use graph::ActRecord;
+pub use judge::{Judgement, Wish};
+pub use state::{ChannelState, Epoch, FormerMember, InviteState, Member, Recipient, State};
+pub use verdict::{Verdict, Why};
+
+use graph::Graph;
+use reduce::Decided;
+
+/// How many acts an act or a message cites.
+const MAX_HEADS: usize = 4;
+
+/// What became of an act that was inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insert {
+    /// It is in the graph, and so is everything that it builds on.
+    Added,
+    /// It waits for acts that it builds on.
+    Waiting,
+    /// It was here before.
+    Known,
+}
+
+/// The acts of one revolt and what they amount to.
+///
+/// The state is worked out when it is asked for, so that adding many acts costs one replay.
+#[derive(Debug)]
+pub struct Authority {
+    revolt: RevoltId,
+    graph: Graph,
+    newest: Hlc,
+    outcome: OnceCell<Outcome>,
+}
+
+#[derive(Debug)]
+struct Outcome {
+    state: State,
+    decided: Decided,
+}
+
+impl Authority {
+    /// Without any act.
+    #[must_use]
+    pub fn new(revolt: RevoltId) -> Self {
+        Self {
+            revolt,
+            graph: Graph::default(),
+            newest: Hlc::ZERO,
+            outcome: OnceCell::new(),
+        }
+    }
+
+    /// Adds an act, and those that waited for it.
+    pub fn insert(&mut self, record: ActRecord) -> Insert {
+        if self.graph.is_known(&record.id) {
+            return Insert::Known;
+        }
+        let id = record.id;
+        let before = self.graph.nodes.len();
+        self.graph.insert(record, &self.revolt);
+        let added = &self.graph.nodes[before..];
+        let newest = added.iter().map(|node| node.record.hlc).max();
+        if let Some(newest) = newest {
+            self.newest = self.newest.max(newest);
+            self.outcome.take();
+        }
+        if self.contains(&id) {
+            Insert::Added
+        } else {
+            Insert::Waiting
+        }
+    }
+
+    /// Adds many acts; says how many came into the graph, those included that had waited.
+    pub fn insert_all(&mut self, records: impl IntoIterator<Item = ActRecord>) -> usize {
+        let before = self.graph.nodes.len();
+        for record in records {
+            self.insert(record);
+        }
+        self.graph.nodes.len() - before
+    }
+
+    /// Whether an act is here with everything that it builds on.
+    #[must_use]
+    pub fn contains(&self, id: &EnvelopeId) -> bool {
+        self.graph.place(id).is_some()
+    }
+
+    /// When an act was written, by its author's clock.
+    #[must_use]
+    pub fn hlc_of(&self, id: &EnvelopeId) -> Option<Hlc> {
+        let place = self.graph.place(id)?;
+        Some(self.graph.nodes[place].record.hlc)
+    }
+
+    /// The acts for an author to cite: at most four that no other act cites.
+    #[must_use]
+    pub fn heads(&self) -> Vec<EnvelopeId> {
+        let heads = self.graph.heads(MAX_HEADS);
+        let id = |place: usize| self.graph.nodes[place].record.id;
+        heads.into_iter().map(id).collect()
+    }
+
+    /// What the acts amount to.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.outcome().state
+    }
+
+    /// The highest stamp of any act.
+    #[must_use]
+    pub fn newest_hlc(&self) -> Hlc {
+        self.newest
+    }
+
+    /// The joins by an invite that are here: what its revocation is to keep.
+    #[must_use]
+    pub fn joins_by(&self, invite: &InviteId) -> Keep {
+        let records = self.graph.nodes.iter().map(|node| &node.record);
+        Keep(
+            records
+                .filter(|record| matches!(&record.act, Act::Join(join) if join.invite == *invite))
+                .map(|record| (record.device, record.seq, record.id))
+                .collect(),
+        )
+    }
+
+    /// Every act with the answer whether it counts, causes before effects.
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<(EnvelopeId, Verdict)> {
+        let mut places: Vec<_> = (0..self.graph.nodes.len()).collect();
+        places.sort_unstable_by_key(|place| self.graph.order(*place));
+        let verdicts = &self.outcome().decided.verdicts;
+        places
+            .into_iter()
+            .map(|place| (self.graph.nodes[place].record.id, verdicts[place]))
+            .collect()
+    }
+
+    fn outcome(&self) -> &Outcome {
+        self.outcome.get_or_init(|| {
+            let decided = reduce::decide(&self.graph);
+            let state = settle::settle(&self.graph, &decided);
+            Outcome { state, decided }
+        })
+    }
+}

@@ -1,0 +1,36 @@
+//! Planted faults, for tests that must see them: a law that no fault breaks is not being tested.
+
+use std::cell::Cell;
+
+/// One way to get the rules wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Losses reach only acts whose author knew of them.
+    CausalPower,
+    /// Who may act at all may act on anybody.
+    NoProtection,
+    /// An act on somebody fails if somebody later raises that person's level.
+    LaterPromotionsErase,
+    /// Removed people come back by any invite.
+    OldInvitesReadmit,
+}
+
+thread_local! {
+    static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+pub(super) fn is_active(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
+
+/// Runs `work` with one fault in every reducer of this thread.
+pub fn with<T>(mutant: Mutant, work: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Mutant>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ACTIVE.set(self.0);
+        }
+    }
+    let _restore = Restore(ACTIVE.replace(Some(mutant)));
+    work()
+}

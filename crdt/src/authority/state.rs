@@ -1,0 +1,182 @@
+//! What follows from the acts that count: members, channels, invites, epochs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use revnet_protocol::act::{Audience, ChannelKind, Level};
+use revnet_protocol::epoch::BackLink;
+use revnet_protocol::seal::HpkePublic;
+use revnet_protocol::{
+    ChannelId, DeviceCert, DeviceId, EnvelopeId, InviteId, KeyId, SignedGenesis, UserId,
+};
+
+/// Whom an epoch secret is sealed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// A member's device.
+    Device(DeviceId),
+    /// An open invite, so that joining works while everybody sleeps.
+    Invite(InviteId),
+}
+
+/// Somebody who belongs to the revolt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What the person is called.
+    pub name: String,
+    /// How much they may do.
+    pub level: Level,
+    /// The devices that joined as this person.
+    pub devices: BTreeMap<DeviceId, DeviceCert>,
+    /// By which invite; none for the founder.
+    pub joined_by: Option<InviteId>,
+}
+
+/// Somebody who belonged to the revolt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerMember {
+    /// What the person was called last.
+    pub name: String,
+    /// The devices that had joined as this person.
+    pub devices: BTreeSet<DeviceId>,
+}
+
+/// A channel as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelState {
+    /// What it is for; fixed where it is made.
+    pub kind: ChannelKind,
+    /// Its name.
+    pub name: String,
+    /// What it is about; may be empty.
+    pub topic: String,
+    /// The heading under which it is listed; may be empty.
+    pub category: String,
+    /// Its place in the list.
+    pub position: u32,
+    /// Whether it takes no new messages.
+    pub archived: bool,
+}
+
+/// An invite as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InviteState {
+    /// Who made it.
+    pub by: UserId,
+    /// The act that made it.
+    pub act: EnvelopeId,
+    /// The link's key for epoch secrets.
+    pub hpke: HpkePublic,
+    /// Unix milliseconds after which members let nobody in by it.
+    pub expires_ms: Option<u64>,
+    /// How many may join by it; members enforce it by a revocation.
+    pub max_uses: Option<u32>,
+    /// How many joins by it count.
+    pub uses: u32,
+    /// Whether a revocation counts.
+    pub revoked: bool,
+    /// Whether somebody was removed whose removal its author did not know of. Whoever is removed may hold
+    /// the link, so such an invite is no recipient of secrets.
+    pub stale: bool,
+}
+
+/// One generation of an audience's secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// One more than the highest generation that its author knew.
+    pub generation: u64,
+    /// The secret's name.
+    pub key_id: KeyId,
+    /// The act that started it.
+    pub act: EnvelopeId,
+    /// Whose device made the secret.
+    pub by: DeviceId,
+    /// Whether its author did not know that somebody is gone, who may so hold the secret.
+    pub tainted: bool,
+    /// Earlier secrets under this one.
+    pub back_links: Vec<BackLink>,
+}
+
+/// What the acts that count amount to. Equal sets of acts give equal states.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// What the revolt is made from; none until its first act is here.
+    pub genesis: Option<SignedGenesis>,
+    /// The revolt's name.
+    pub name: String,
+    /// What it is about; may be empty.
+    pub description: String,
+    /// An emoji.
+    pub icon: Option<String>,
+    /// Who belongs to it.
+    pub members: BTreeMap<UserId, Member>,
+    /// Who belonged to it, and does not.
+    pub former: BTreeMap<UserId, FormerMember>,
+    /// Its channels, archived ones too.
+    pub channels: BTreeMap<ChannelId, ChannelState>,
+    /// Its invites, revoked ones too.
+    pub invites: BTreeMap<InviteId, InviteState>,
+    /// The epochs of each audience, by rising generation.
+    pub epochs: BTreeMap<Audience, Vec<Epoch>>,
+    /// The person of each device, and whether they belong to the revolt.
+    pub(super) users: BTreeMap<DeviceId, (UserId, bool)>,
+    /// The highest generation in the past of the heads that an author cites.
+    pub(super) generations: BTreeMap<Audience, u64>,
+}
+
+impl State {
+    /// Whose device this is, and whether that person is a member now.
+    #[must_use]
+    pub fn user_of(&self, device: &DeviceId) -> Option<(UserId, bool)> {
+        self.users.get(device).copied()
+    }
+
+    /// What a member or former member is called.
+    #[must_use]
+    pub fn name_of(&self, user: &UserId) -> Option<&str> {
+        self.members
+            .get(user)
+            .map(|member| member.name.as_str())
+            .or_else(|| self.former.get(user).map(|former| former.name.as_str()))
+    }
+
+    /// The epoch to write under: the highest that nobody holds who is gone.
+    #[must_use]
+    pub fn sending_epoch(&self, audience: &Audience) -> Option<&Epoch> {
+        self.epochs
+            .get(audience)?
+            .iter()
+            .filter(|epoch| !epoch.tainted)
+            .max_by_key(|epoch| (epoch.generation, epoch.key_id))
+    }
+
+    /// Whether somebody is gone and every epoch was made without knowing so. Rotate before writing.
+    #[must_use]
+    pub fn rotation_due(&self, audience: &Audience) -> bool {
+        let epochs = self.epochs.get(audience).map_or(&[][..], Vec::as_slice);
+        !self.former.is_empty() && epochs.iter().all(|epoch| epoch.tainted)
+    }
+
+    /// Whom a new epoch's secret is sealed to: members' devices and open invites.
+    #[must_use]
+    pub fn recipients(&self) -> Vec<(Recipient, HpkePublic)> {
+        let devices = self
+            .members
+            .values()
+            .flat_map(|member| member.devices.values())
+            .map(|cert| (Recipient::Device(cert.device), cert.hpke));
+        let invites = self
+            .invites
+            .iter()
+            .filter(|(_, invite)| !invite.revoked && !invite.stale)
+            .map(|(id, invite)| (Recipient::Invite(*id), invite.hpke));
+        devices.chain(invites).collect()
+    }
+
+    /// The generation that a rotation has to carry whose author cites
+    /// [`Authority::heads`](super::Authority::heads).
+    #[must_use]
+    pub fn generation_after(&self, audience: &Audience) -> u64 {
+        let highest = self.generations.get(audience).copied().unwrap_or(0);
+        highest.saturating_add(1)
+    }
+}

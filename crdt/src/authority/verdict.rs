@@ -1,0 +1,78 @@
+//! Why an act counts, or does not.
+
+use revnet_protocol::EnvelopeId;
+use revnet_protocol::act::Level;
+
+/// The reducer's answer to one act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It counts, with this rank: its author's, or for a join that of its invite.
+    Counts(Level),
+    /// It changes nothing.
+    Void(Why),
+}
+
+/// Why an act changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// A signature inside it does not hold, or a rotation has not the next generation.
+    Unsound,
+    /// Its author was no member by anything that it knew.
+    Stranger,
+    /// Its author had lost the power for it by an act that it did not know of.
+    Lost(EnvelopeId),
+    /// Its author's level was too low.
+    TooLow,
+    /// It sets a level that is not below its author's, or the author's own.
+    TooMuch,
+    /// The person whom it is about does not stand below its author.
+    Protected,
+    /// Its invite does not count, or not as far as it knew.
+    NoInvite,
+    /// Its author was removed by an act of which the invite's author did not know.
+    OldInvite(EnvelopeId),
+    /// A revocation of its invite did not keep it.
+    Ended(EnvelopeId),
+    /// It changes a channel that it knew no beginning of.
+    NoChannel,
+}
+
+impl Verdict {
+    /// Whether the act counts.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        matches!(self, Self::Counts(_))
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Counts(level) => write!(f, "counts with level {}", level.0),
+            Self::Void(why) => write!(f, "void: {why}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unsound => f.write_str("a signature or the generation in it is wrong"),
+            Self::Stranger => f.write_str("its author was no member then"),
+            Self::Lost(by) => write!(f, "its author had lost the right by {}", by.short()),
+            Self::TooLow => f.write_str("it takes an admin"),
+            Self::TooMuch => f.write_str("only levels below one's own can be set, for others"),
+            Self::Protected => f.write_str("the person does not stand below its author"),
+            Self::NoInvite => f.write_str("its invite does not count"),
+            Self::OldInvite(removal) => write!(
+                f,
+                "its author was removed by {} and the invite is not newer",
+                removal.short()
+            ),
+            Self::Ended(by) => write!(f, "its invite was revoked by {}", by.short()),
+            Self::NoChannel => f.write_str("it knew no such channel"),
+        }
+    }
+}
