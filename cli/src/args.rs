@@ -41,13 +41,14 @@ pub(crate) struct Global {
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         value_name = "DIR",
         env = "REVNET_DATA_DIR",
         hide_env_values = true
     )]
     pub(crate) data_dir: Option<PathBuf>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
 }
 
@@ -132,6 +133,48 @@ impl Command {
             Self::Export(args) => export::run(context, args),
             Self::Token(command) => token::run(context, command),
             Self::Completions(args) => completions::run(args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// All help texts, so that a change of them is seen in review. What is the same everywhere is
+    /// shown once.
+    #[test]
+    fn help_texts() {
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        let mut text = String::new();
+        collect(command, &mut text);
+        insta::assert_snapshot!(text);
+    }
+
+    fn collect(command: clap::Command, text: &mut String) {
+        let is_root = command.get_name() == "revnet";
+        let mut command = command.mut_args(|arg| {
+            let everywhere = ["data_dir", "json", "help", "version"];
+            let hidden = !is_root && everywhere.contains(&arg.get_id().as_str());
+            // Variables of whoever runs the test stay out.
+            arg.hide(hidden).hide_env_values(true)
+        });
+        let name = command.get_display_name().unwrap_or("revnet");
+        text.push_str(&format!("──── {name}\n"));
+        for line in command.render_long_help().to_string().lines() {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        for sub in command.get_subcommands() {
+            collect(sub.clone(), text);
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::passphrase::{PassphraseArgs, ask};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A passphrase protects the root key on this disk: it is asked for by 'id phrase' and 'id backup', never to
-run the node. Without one, the key is as safe as your files.
+A passphrase protects the root key on this disk: it is asked for by 'id phrase' and 'id backup', \
+never to run the node. Without one, the key is as safe as your files.
 
 Examples:
   revnet id new --name Ada
@@ -28,8 +28,8 @@ pub(crate) struct NewArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-This machine becomes a new device of yours. What you wrote is not in the words: it comes back from the
-other members, once you are let in again.
+This machine becomes a new device of yours. What you wrote is not in the words: it comes back \
+from the other members, once you are let in again.
 
 Examples:
   revnet id restore --name Ada < words.txt

@@ -37,8 +37,8 @@ pub(crate) enum ImportCommand {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-One JSON object on a line, oldest first: {\"id\": …, \"ts\": \"2026-01-31T12:00:00Z\", \"author\": …,
-\"body\": …, \"reply_to\": …}. The field reply_to is the id of an earlier line and may be missing. A
+One JSON object on a line, oldest first: {\"id\": …, \"ts\": \"2026-01-31T12:00:00Z\", \"author\": …, \
+\"body\": …, \"reply_to\": …}. The field reply_to is the id of an earlier line and may be missing. A \
 name that ends with .gz is decompressed. Importing the same source again continues where it stopped.
 
 Examples:

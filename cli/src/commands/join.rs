@@ -11,8 +11,8 @@ use crate::output::line;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The link is a secret: other users of this machine can read command lines, so that '-' is the safer way
-where there are any.
+The link is a secret: other users of this machine can read command lines, so that '-' is the \
+safer way where there are any.
 
 Examples:
   revnet join 'revnet:…'

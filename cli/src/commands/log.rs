@@ -30,7 +30,12 @@ pub(crate) struct LogArgs {
     /// REVOLT/CHANNEL
     channel: String,
     /// At most this many: the newest, or the oldest where only --after is given [default: 50]
-    #[arg(long, value_name = "N", conflicts_with = "all", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "all",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     limit: Option<u64>,
     /// All messages
     #[arg(long)]

@@ -28,7 +28,7 @@ pub(crate) enum MemberCommand {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A level is 0 (member) to 1000; 500 manages channels, invites and members. You can only grant levels
+A level is 0 (member) to 1000; 500 manages channels, invites and members. You can only grant levels \
 below your own.
 
 Examples:

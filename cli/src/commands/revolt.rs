@@ -103,7 +103,7 @@ pub(crate) struct LeaveArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The folder gets revolt.json, one .jsonl for each channel with its messages, and every document as
+The folder gets revolt.json, one .jsonl for each channel with its messages, and every document as \
 .automerge, which stock Automerge opens.
 
 Examples:

@@ -18,7 +18,7 @@ Examples:
   revnet send Gardeners/general 'First' 'Second'
   uptime | revnet send Gardeners/servers -
   revnet send Gardeners/general --reply-to MESSAGE 'I do'
-  revnet send Gardeners/alerts --nonce disk-2026-01-31 'The disk is full'   (once, however often it runs)")]
+  revnet send Gardeners/alerts --nonce disk-01-31 'Disk full'   (once, however often it runs)")]
 pub(crate) struct SendArgs {
     /// REVOLT/CHANNEL
     channel: String,

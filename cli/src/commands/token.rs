@@ -24,7 +24,7 @@ pub(crate) enum TokenCommand {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Scopes: 'read' sees everything that you see; 'write' also acts as you; 'admin' also reaches your
+Scopes: 'read' sees everything that you see; 'write' also acts as you; 'admin' also reaches your \
 identity, the tokens and shutdown. Give a bot no more than it needs.
 
 Examples:

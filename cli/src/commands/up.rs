@@ -95,16 +95,16 @@ pub(crate) fn relay(context: &Context, command: RelayCommand) -> Result<()> {
         .relay
         .resolve(context.data_dir.join("relay.key"))
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let signal = async {
-        if let Err(error) = shutdown_signal().await {
-            tracing::error!(%error, "signals can't be received");
-        }
+    let runtime = runtime()?;
+    let signal = {
+        let _entered = runtime.enter();
+        shutdown_signal()?
     };
     let ready = |relay: &revnet_bootstrap::Ready| {
         // Nobody may be reading; the relay runs all the same.
         let _ = print(&format!("{}\n", relay.address));
     };
-    runtime()?
+    runtime
         .block_on(revnet_bootstrap::run(&config, ready, signal))
         .map_err(|error| {
             let mut text = error.to_string();

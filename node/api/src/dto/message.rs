@@ -221,7 +221,7 @@ pub struct SentAll {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sent {
     /// Its id; null while it waits in the outbox.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required = true)]
     pub id: Option<Id<MessageId>>,
     /// Its number in the outbox, until a member is reachable; the event `sealed` then tells its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
