@@ -26,7 +26,7 @@ pub struct MessageId {
 
 /// Why a text is not a message id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a message id: it has 64 letters, digits, '-' or '_'")]
+#[error("not a message id: it has 64 letters, digits, '_' or '~'")]
 pub struct ParseMessageIdError;
 
 /// Base64 with its digits in ASCII order, so that texts sort like bytes.
@@ -35,7 +35,7 @@ fn ordered_base64() -> &'static data_encoding::Encoding {
         std::sync::LazyLock::new(|| {
             let mut spec = data_encoding::Specification::new();
             spec.symbols
-                .push_str("-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz");
+                .push_str("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~");
             spec.encoding().expect("64 different ASCII symbols")
         });
     &ENCODING

@@ -34,9 +34,20 @@ pub(crate) struct Chain {
     pub(crate) broken: Option<u64>,
     /// From this number on nothing counts: the author signed two histories.
     pub(crate) forked: Option<u64>,
+    /// Up to where the disk has it; only that is acknowledged.
+    #[serde(skip)]
+    pub(crate) durable: (u64, EnvelopeId),
 }
 
 impl Chain {
+    /// A chain that was read from the disk.
+    pub(crate) fn restored(self) -> Self {
+        Self {
+            durable: (self.tip, self.tip_id),
+            ..self
+        }
+    }
+
     /// Whether the event with this number may be indexed.
     pub(crate) fn counts(&self, seq: u64) -> bool {
         self.broken.is_none_or(|from| seq < from) && self.forked.is_none_or(|from| seq < from)

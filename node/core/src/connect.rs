@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use revnet_crdt::authority::Wish;
 use revnet_protocol::epoch::MeetSecret;
 use revnet_protocol::{Act, DeviceId, InviteSecret, RevoltId, encode};
 
@@ -268,6 +269,16 @@ impl Core {
             return;
         };
         let user = self.user();
+        let authority = &revolt.authority;
+        let may = authority.judge(
+            &self.device(),
+            &authority.heads(),
+            authority.newest_hlc(),
+            Wish::Invite,
+        );
+        if !may.allowed {
+            return;
+        }
         let due: Vec<_> = revolt
             .authority
             .state()

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
-use revnet_protocol::{DeviceCert, DeviceId, DeviceKeys, Hlc, RevoltId, StreamId, UserId};
+use revnet_protocol::{
+    DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hlc, RevoltId, StreamId, UserId,
+};
 
 use crate::chain::Stream;
 use crate::command::{Command, CommandError, Notice, Reply};
@@ -36,7 +38,9 @@ pub(crate) enum Waiting {
     /// A batch of sealed envelopes: gossip them, answer.
     Sealed(Box<SealJob>),
     /// A batch of envelopes of others: acknowledge them.
-    Received { chains: Vec<(StreamId, DeviceId)> },
+    Received {
+        chains: Vec<(StreamId, DeviceId, u64, EnvelopeId)>,
+    },
     /// Nonces of a submission.
     Nonces(Box<Submission>),
     /// Envelopes for a peer.
@@ -222,43 +226,6 @@ impl Core {
     #[must_use]
     pub fn failed(&self) -> Option<&StorageError> {
         self.failed.as_ref()
-    }
-
-    #[doc(hidden)]
-    pub fn debug_summary(&self) -> String {
-        let mut out = String::new();
-        for r in self.revolts.values() {
-            let st = r.authority.state();
-            out += &format!(
-                "level {:?} members {} due {} sending {} outbox {} links {:?} synced {} ; ",
-                r.level_of(&self.user()),
-                st.members.len(),
-                st.rotation_due(&revnet_protocol::Audience::Revolt),
-                r.sending_secret().is_some(),
-                r.outbox_len(),
-                self.links
-                    .iter()
-                    .map(|(d, l)| (
-                        d.short(),
-                        l.proved.contains(&r.id),
-                        l.synced.contains(&r.id)
-                    ))
-                    .collect::<Vec<_>>(),
-                self.is_synced(&r.id)
-            );
-            for (s, x) in &self.streams {
-                for (d, c) in &x.chains {
-                    if c.opened < c.tip
-                        || c.waiting.is_some()
-                        || c.broken.is_some()
-                        || c.forked.is_some()
-                    {
-                        out += &format!("[{:?} {:?} {c:?}]", s, d);
-                    }
-                }
-            }
-        }
-        out
     }
 
     pub(crate) fn now(&self) -> Mono {

@@ -23,10 +23,12 @@ impl Core {
             else {
                 continue;
             };
-            by_author
-                .entry(device)
-                .or_default()
-                .push((stream, device, chain.tip, chain.tip_id));
+            by_author.entry(device).or_default().push((
+                stream,
+                device,
+                chain.durable.0,
+                chain.durable.1,
+            ));
         }
         for (author, chains) in by_author {
             if self.links.contains_key(&author) {

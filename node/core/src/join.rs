@@ -30,7 +30,7 @@ impl Core {
         let member = self
             .revolts
             .get(&id)
-            .is_some_and(|r| r.level_of(&self.user()).is_some());
+            .is_some_and(|r| r.has_device(&self.device()));
         if member {
             return Ok(Some(Reply::Revolt(Box::new(self.revolt_detail(&id)?))));
         }
@@ -89,14 +89,14 @@ impl Core {
 
     /// Goes as far in a join as what is known allows.
     pub(crate) fn continue_join(&mut self, id: RevoltId) {
-        let user = self.user();
+        let device = self.device();
         let Some(revolt) = self.revolts.get(&id) else {
             return;
         };
         let Some(joining) = &revolt.joining else {
             return;
         };
-        if revolt.level_of(&user).is_some() {
+        if revolt.has_device(&device) {
             return self.joined(id);
         }
         let invite = InviteSecret::from_seed(joining.seed);

@@ -356,6 +356,10 @@ impl Core {
             .get(revolt)
             .and_then(|invite| state.invites.get(invite))
         {
+            // Whoever was removed may hold a link from before; it doesn't lead back in.
+            Some(invite) if invite.stale && state.user_of(peer).is_some() => {
+                Err(Refusal::InviteEnded)
+            }
             Some(invite) if !crate::join::has_ended(invite, self.unix_ms()) => Ok(()),
             Some(_) => Err(Refusal::InviteEnded),
             None => Err(Refusal::NotMember),

@@ -29,9 +29,6 @@ pub(crate) struct LogJob {
     pub(crate) found: Vec<MessageView>,
 }
 
-/// Who may do what at one place in the control graph; the same for most messages of a page.
-type Judged = BTreeMap<(DeviceId, Vec<EnvelopeId>, Option<Hlc>), (Option<UserId>, bool, bool)>;
-
 pub(crate) fn read_event(envelope: &Envelope, secret: &EpochSecret) -> Option<(MessageId, Event)> {
     let change = envelope.open_change(secret).ok()?;
     let header = &envelope.header;
@@ -56,14 +53,14 @@ impl Core {
     }
 
     pub(crate) fn log_loaded(&mut self, mut job: LogJob, rows: Vec<PageRow>) {
-        let (count, mut judged) = (rows.len(), Judged::new());
+        let count = rows.len();
         let edge = match job.direction {
             Direction::Before => rows.first().map(|row| row.id),
             Direction::After => rows.last().map(|row| row.id),
         };
         let mut views: Vec<_> = rows
             .iter()
-            .filter_map(|row| self.view(job.at.revolt, job.stream, row, &mut judged))
+            .filter_map(|row| self.view(job.at.revolt, job.stream, row))
             .collect();
         match job.direction {
             Direction::Before => {
@@ -85,27 +82,21 @@ impl Core {
     }
 
     /// How a stored message looks, if it is shown at all.
-    fn view(
-        &self,
-        revolt: RevoltId,
-        stream: StreamId,
-        row: &PageRow,
-        judged: &mut Judged,
-    ) -> Option<MessageView> {
+    fn view(&self, revolt: RevoltId, stream: StreamId, row: &PageRow) -> Option<MessageView> {
         if row.id.hlc.ms > self.unix_ms() + SHOW_AHEAD_MS {
             return None;
         }
-        let base = self.said(revolt, &row.envelope, judged)?;
+        let base = self.said(revolt, &row.envelope)?;
         let overlays: Vec<_> = row
             .overlays
             .iter()
-            .filter_map(|(_, bytes)| self.said(revolt, bytes, judged))
+            .filter_map(|(_, bytes)| self.said(revolt, bytes))
             .collect();
         let shown = fold(&base, &overlays)?;
         Some(self.dress(revolt, stream, shown))
     }
 
-    fn said(&self, revolt: RevoltId, bytes: &[u8], judged: &mut Judged) -> Option<Said> {
+    fn said(&self, revolt: RevoltId, bytes: &[u8]) -> Option<Said> {
         let envelope = Envelope::decode(bytes).ok()?;
         let secret = self
             .revolts
@@ -113,7 +104,7 @@ impl Core {
             .secrets
             .get(&envelope.header.key_id)?;
         let (id, event) = read_event(&envelope, secret)?;
-        self.said_by(revolt, &envelope, secret, id, event, judged)
+        self.said_by(revolt, &envelope, secret, id, event)
     }
 
     fn said_by(
@@ -123,30 +114,13 @@ impl Core {
         secret: &EpochSecret,
         id: MessageId,
         event: Event,
-        judged: &mut Judged,
     ) -> Option<Said> {
         let authority = &self.revolts.get(&revolt)?.authority;
         let header = &envelope.header;
-        let current = authority
-            .state()
-            .user_of(&header.device)
-            .is_some_and(|(_, current)| current);
-        // A removal may cut by time, so for former members each message is judged by itself.
-        let key = (
-            header.device,
-            header.control_heads.clone(),
-            (!current).then_some(id.hlc),
-        );
-        let (user, shown, moderates) = *judged.entry(key).or_insert_with(|| {
-            let post = authority.judge(&header.device, &header.control_heads, id.hlc, Wish::Post);
-            let moderate = authority.judge(
-                &header.device,
-                &header.control_heads,
-                id.hlc,
-                Wish::Moderate,
-            );
-            (post.user, post.allowed, moderate.allowed)
-        });
+        let judge = |wish| authority.judge(&header.device, &header.control_heads, id.hlc, wish);
+        let post = judge(Wish::Post);
+        // Only a deletion of somebody else's message asks for more than posting.
+        let moderates = matches!(event, Event::Delete { .. }) && judge(Wish::Moderate).allowed;
         let content = envelope
             .open_body(secret)
             .ok()
@@ -155,8 +129,8 @@ impl Core {
             .and_then(|body| Content::decode(&body).ok());
         Some(Said {
             id,
-            user: user?,
-            shown,
+            user: post.user?,
+            shown: post.allowed,
             moderates,
             event,
             content,
@@ -176,14 +150,7 @@ impl Core {
             .get(&revolt)?
             .secrets
             .get(&envelope.header.key_id)?;
-        let said = self.said_by(
-            revolt,
-            envelope,
-            secret,
-            *id,
-            event.clone(),
-            &mut Judged::new(),
-        )?;
+        let said = self.said_by(revolt, envelope, secret, *id, event.clone())?;
         let shown = fold(&said, &[])?;
         Some(self.dress(revolt, envelope.header.stream, shown))
     }
@@ -194,10 +161,9 @@ impl Core {
         else {
             return;
         };
-        let mut judged = Judged::new();
         let views: Vec<_> = rows
             .iter()
-            .filter_map(|row| self.view(revolt, stream, row, &mut judged))
+            .filter_map(|row| self.view(revolt, stream, row))
             .collect();
         for message in views {
             let at = Place { revolt, channel };

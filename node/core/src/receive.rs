@@ -6,7 +6,9 @@ use revnet_crdt::authority::ActRecord;
 use revnet_crdt::change::{Expected, check_change};
 use revnet_protocol::envelope::{Authentic, Envelope, Run};
 use revnet_protocol::frame::Gossip;
-use revnet_protocol::{Act, DeviceId, EnvelopeId, Event, MessageId, RevoltId, StreamId, encode};
+use revnet_protocol::{
+    Act, DeviceId, EnvelopeId, Event, KeyId, MessageId, RevoltId, StreamId, encode,
+};
 
 use crate::chain::{Chain, Waiting as ChainWaiting};
 use crate::command::{Notice, Place};
@@ -246,7 +248,7 @@ impl Core {
         }
         self.adopt(checked.id);
         if is_control {
-            if let Ok(act) = Act::decode(&checked.value) {
+            if let Some(act) = act_of(&checked.value, &key_id) {
                 let record = ActRecord {
                     id: envelope_id,
                     device,
@@ -315,7 +317,13 @@ impl Core {
         self.store(
             writes,
             Some(Waiting::Received {
-                chains: touched.into_iter().collect(),
+                chains: touched
+                    .into_iter()
+                    .map(|(stream, device)| {
+                        let chain = &self.streams[&stream].chains[&device];
+                        (stream, device, chain.tip, chain.tip_id)
+                    })
+                    .collect(),
             }),
         );
         self.announce(revolt, &events);
@@ -480,7 +488,7 @@ impl Core {
         let Ok(checked) = check_change(&change, &expected) else {
             return;
         };
-        let Ok(act) = Act::decode(&checked.value) else {
+        let Some(act) = act_of(&checked.value, &header.key_id) else {
             return;
         };
         let record = ActRecord {
@@ -568,13 +576,32 @@ impl Core {
         }
     }
 
-    pub(crate) fn received_durably(&mut self, chains: Vec<(StreamId, DeviceId)>) {
+    pub(crate) fn received_durably(&mut self, chains: Vec<(StreamId, DeviceId, u64, EnvelopeId)>) {
         let me = self.device();
-        self.unacknowledged
-            .extend(chains.into_iter().filter(|(_, device)| *device != me));
+        for (stream, device, seq, id) in chains.into_iter().filter(|(_, device, ..)| *device != me)
+        {
+            let known = self
+                .streams
+                .get_mut(&stream)
+                .and_then(|s| s.chains.get_mut(&device));
+            if let Some(chain) = known {
+                chain.durable = (seq, id);
+                self.unacknowledged.insert((stream, device));
+            }
+        }
         if !self.unacknowledged.is_empty() && !self.is_armed(Timer::Acknowledge) {
             self.arm(Timer::Acknowledge, ACKNOWLEDGE_AFTER);
         }
+    }
+}
+
+/// An act as it counts. A rotation is written under the secret that it announces, so that nobody can
+/// announce one that nobody has.
+fn act_of(value: &[u8], key_id: &KeyId) -> Option<Act> {
+    let act = Act::decode(value).ok()?;
+    match &act {
+        Act::KeyRotate(rotate) if rotate.key_id != *key_id => None,
+        _ => Some(act),
     }
 }
 

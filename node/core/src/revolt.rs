@@ -91,6 +91,14 @@ impl Revolt {
             .map(|member| member.level)
     }
 
+    /// Whether a device is a current member's.
+    pub(crate) fn has_device(&self, device: &revnet_protocol::DeviceId) -> bool {
+        self.authority
+            .state()
+            .user_of(device)
+            .is_some_and(|(_, current)| current)
+    }
+
     /// The secret to write with now.
     pub(crate) fn sending_secret(&self) -> Option<&EpochSecret> {
         let epoch = self.authority.state().sending_epoch(&Audience::Revolt)?;
@@ -142,7 +150,7 @@ impl Core {
             if let (Some(stream), Ok(chain)) =
                 (self.streams.get_mut(stream), decode::<Chain>(state, 4096))
             {
-                *stream.chain_mut(*device) = chain;
+                *stream.chain_mut(*device) = chain.restored();
             }
         }
         for bytes in boot.control {
@@ -157,7 +165,7 @@ impl Core {
             if let (Some(stream), Ok(chain)) =
                 (self.streams.get_mut(stream), decode::<Chain>(state, 4096))
             {
-                *stream.chain_mut(*device) = chain;
+                *stream.chain_mut(*device) = chain.restored();
             }
         }
         for revolt in revolts {

@@ -318,7 +318,9 @@ impl Core {
         }
         if more && !pull.dropped {
             if pull.differing.is_empty() {
+                // The cursor led to more than one answer holds; from its place the same would come again.
                 pull.under_way = false;
+                self.cursors.remove(&(revolt, peer));
                 return self.start_pull(peer, revolt);
             }
             return self.ask_on(peer, revolt);
@@ -334,6 +336,8 @@ impl Core {
         if again {
             self.start_pull(peer, revolt);
         }
+        // An earlier link may have brought what no key came for any more.
+        self.ask_for_keys(peer, revolt);
     }
 
     fn remember_cursor(&mut self, peer: DeviceId, revolt: RevoltId, cursor: Cursor) {

@@ -630,6 +630,20 @@ impl Core {
         if self.revolts[&revolt].control == stream {
             self.push(revolt, &envelopes);
         }
+        self.spread(revolt, stream, envelopes, at);
+        if self.revolts[&revolt].leaving {
+            self.forget_revolt(revolt);
+        }
+    }
+
+    /// Gossips own envelopes, or where they are many, that there are more.
+    fn spread(
+        &mut self,
+        revolt: RevoltId,
+        stream: StreamId,
+        envelopes: Vec<Envelope>,
+        at: Option<Place>,
+    ) {
         let Some(topic) = self.topic_of(&revolt) else {
             return;
         };
@@ -649,9 +663,6 @@ impl Core {
                 topic: topic.clone(),
                 bytes,
             });
-        }
-        if self.revolts[&revolt].leaving {
-            self.forget_revolt(revolt);
         }
     }
 

@@ -458,16 +458,6 @@ impl Run {
                 break;
             }
         }
-        if std::env::var("SIMDBG").is_ok() && verdict.is_err() {
-            for n in 0..self.world.nodes.len() {
-                let c = self.world.nodes[n].core.as_ref().map(|c| c.debug_summary());
-                eprintln!(
-                    "node {n} member {} removed {} : {c:?}",
-                    self.oracle.members.contains(&n),
-                    self.oracle.removed.contains(&n)
-                );
-            }
-        }
         self.report.settled_after = (self.world.now - from) / SECOND;
         self.report.world = self.world.counters.clone();
         self.report.digest = self.world.digest();

@@ -15,7 +15,7 @@ use crate::serve::App;
 
 /// What stands where the page would be.
 pub(crate) async fn front() -> &'static str {
-    "This node runs without its page: build it with 'cargo xtask page' and start the node again. \
+    "This node serves no page yet: use the command line. \
      The API is described at /api/openapi.json.\n"
 }
 
