@@ -276,6 +276,7 @@ impl Runtime {
                 self.input(Input::LinkDown { peer });
             }
             NetEvent::Frame { peer, bytes } => {
+                tracing::trace!(peer = %DeviceId(peer).short(), kind = bytes.get(1), len = bytes.len(), "frame in");
                 self.input(Input::Frame {
                     peer: DeviceId(peer),
                     bytes: bytes.to_vec(),
@@ -359,10 +360,13 @@ impl Runtime {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Send { peer, bytes } => self.order(NetCommand::Send {
-                peer: peer.0,
-                frame: Bytes::from(bytes),
-            }),
+            Effect::Send { peer, bytes } => {
+                tracing::trace!(peer = %peer.short(), kind = bytes.get(1), len = bytes.len(), "frame out");
+                self.order(NetCommand::Send {
+                    peer: peer.0,
+                    frame: Bytes::from(bytes),
+                });
+            }
             Effect::Gossip { topic, bytes } => self.order(NetCommand::Publish {
                 topic,
                 data: Bytes::from(bytes),
