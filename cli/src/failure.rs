@@ -19,6 +19,9 @@ pub(crate) enum Kind {
     NotRunning = 5,
 }
 
+/// The code where this program's own input or output failed, and not the node.
+pub(crate) const OWN_IO: &str = "io";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) kind: Kind,
@@ -130,7 +133,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self {
             quiet: error.kind() == io::ErrorKind::BrokenPipe,
-            ..Self::failed(error.to_string())
+            ..Self::new(Kind::Failed, OWN_IO, error.to_string())
         }
     }
 }

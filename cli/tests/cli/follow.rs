@@ -1,7 +1,9 @@
 //! `revnet log --follow` across a restart of the node.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use revnet_core::command::Notice;
 use revnet_core::command::Place;
@@ -10,9 +12,12 @@ use serde_json::Value;
 use crate::fake::Server;
 use crate::run::{gardeners, json, program, text};
 
+/// How long a message may take: far more than it needs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 struct Follower {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Follower {
@@ -24,13 +29,20 @@ impl Follower {
             .stderr(Stdio::null())
             .spawn()
             .expect("the program starts");
-        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
         Self { child, lines }
     }
 
     fn next(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).expect("a line");
+        let line = self.lines.recv_timeout(PATIENCE).expect("a line");
         let line: Value = serde_json::from_str(&line).expect("json");
         text(&line["text"]).to_owned()
     }

@@ -12,7 +12,7 @@ use super::{LogArgs, Pages, Printer, history};
 use crate::client::Client;
 use crate::context::Context;
 use crate::events::Events;
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Kind, OWN_IO, Result};
 use crate::names::{self, Place};
 
 /// How many printed ids are remembered, so that none is printed twice.
@@ -21,6 +21,8 @@ const REMEMBERED: usize = 100_000;
 const LATE: u64 = 1000;
 /// How often a node that went away is looked for.
 const RETRY: Duration = Duration::from_millis(500);
+/// How often a node that is back may not know the channel.
+const MISSING: u32 = 20;
 
 pub(super) fn run(context: &Context, args: &LogArgs, printer: Printer) -> Result<()> {
     let client = context.client()?;
@@ -32,11 +34,14 @@ pub(super) fn run(context: &Context, args: &LogArgs, printer: Printer) -> Result
         printed.print(message)
     })?;
     loop {
-        let lost = match listen(&mut events, &context.client()?, &place, &mut printed) {
+        let listened = context
+            .client()
+            .and_then(|client| listen(&mut events, &client, &place, &mut printed));
+        let lost = match listened {
             Ok(never) => match never {},
             Err(failure) => failure,
         };
-        if lost.kind != Kind::NotRunning {
+        if lost.code == OWN_IO || lost.kind == Kind::NotFound {
             return Err(lost);
         }
         eprintln!("revnet: {}; waiting for the node", lost.message);
@@ -71,6 +76,7 @@ fn listen(
 }
 
 fn reconnect(context: &Context, place: &Place, printed: &mut Printed) -> Result<Events> {
+    let mut missing = 0;
     loop {
         sleep(RETRY);
         let attempt = context.client().and_then(|client| {
@@ -80,8 +86,13 @@ fn reconnect(context: &Context, place: &Place, printed: &mut Printed) -> Result<
         });
         match attempt {
             Ok(events) => return Ok(events),
-            // A node that starts may not know its revolts or its new token yet.
-            Err(failure) if failure.kind == Kind::Failed => return Err(failure),
+            Err(failure) if failure.code == OWN_IO => return Err(failure),
+            // A node that starts may not know its revolts yet.
+            Err(failure) if failure.kind == Kind::NotFound && missing > MISSING => {
+                return Err(failure);
+            }
+            Err(failure) if failure.kind == Kind::NotFound => missing += 1,
+            // It is away, or on its way down or up.
             Err(_) => {}
         }
     }
