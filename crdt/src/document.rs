@@ -173,8 +173,9 @@ impl Document {
         heads
     }
 
-    /// The document in Automerge's format, compressed. Documents with equal heads may differ in their
-    /// bytes, because the order of arrival shows in them.
+    /// The document in Automerge's format, compressed. Equal documents give equal bytes if each was made
+    /// in one batch, as [`Document::from_chains`] and [`Document::cut`] do; otherwise the order of the
+    /// batches shows in them.
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         self.inner.save()
