@@ -49,7 +49,7 @@ pub(super) struct Entry {
     pub(super) device: DeviceId,
     /// The accepted acts that made the invite, as far as the joiner knew them.
     pub(super) invites: Vec<Place>,
-    /// Whether the person was a member already, whose level it leaves alone.
+    /// Whether the person was a member already by what the act knew, whose level it leaves alone.
     pub(super) further: bool,
     /// Whether somebody set the person's level knowing of the join, which so stands without its invite.
     pub(super) confirmed: bool,
@@ -151,10 +151,10 @@ impl Subject<'_> {
     /// rise along a chain.
     fn is_spared(self, graph: &Graph, event: &Event) -> bool {
         match self {
-            Self::Act(place) => {
-                graph.knew(event.place, place)
-                    && event.kept.as_ref().is_none_or(|kept| kept.contains(&place))
-            }
+            Self::Act(place) => match &event.kept {
+                Some(kept) => kept.contains(&place),
+                None => graph.knew(event.place, place),
+            },
             Self::Words { hlc, .. } => hlc.is_some_and(|hlc| hlc < event.hlc),
         }
     }
@@ -206,9 +206,32 @@ impl Events {
         }
     }
 
-    /// Whether the person was a member by what the author knew, through whatever device.
-    pub(super) fn is_member(&self, graph: &Graph, subject: Subject<'_>) -> bool {
-        self.level(graph, |event| subject.knows(graph, event.place)) > Rank::NONE
+    /// Adds an event.
+    pub(super) fn accept(&mut self, graph: &Graph, event: Event) {
+        let place = event.place;
+        self.0.push(event);
+        self.revise(graph, place);
+    }
+
+    /// Looks again at the joins that knew an event which is new or was changed. What a join does depends
+    /// on what it knew, of which lower ranks may decide later: one that seemed to bring in a further device
+    /// may come after a removal.
+    pub(super) fn revise(&mut self, graph: &Graph, changed: Place) {
+        let concerns = |event: &Event| {
+            let knew = event.place == changed || graph.knew(event.place, changed);
+            knew && matches!(event.kind, Kind::Entry(_))
+        };
+        let mut entries: Vec<usize> = (0..self.0.len())
+            .filter(|at| concerns(&self.0[*at]))
+            .collect();
+        entries.sort_unstable_by_key(|at| graph.order(self.0[*at].place));
+        for at in entries {
+            let place = self.0[at].place;
+            let level = self.level(graph, |event| graph.knew(place, event.place));
+            if let Kind::Entry(entry) = &mut self.0[at].kind {
+                entry.further = level > Rank::NONE;
+            }
+        }
     }
 
     /// The person's level by all that was accepted so far, concurrent acts included, but not by what was

@@ -141,12 +141,8 @@ impl<'a> Loop<'a> {
             ended_by: None,
         });
         let event = self.event(place, Some(Level::FOUNDER), rank, kind);
-        self.decided
-            .ledger
-            .entry(founder)
-            .or_default()
-            .0
-            .push(event);
+        let events = self.decided.ledger.entry(founder).or_default();
+        events.accept(self.graph, event);
         self.done.add(place);
         self.decided.ranks[place] = rank;
         self.count(place, rank);
@@ -250,12 +246,13 @@ impl<'a> Loop<'a> {
         let Some(user) = self.graph.nodes[join].author else {
             return;
         };
-        let events = self.decided.ledger.get_mut(&user);
-        let mut list = events.into_iter().flat_map(|events| &mut events.0);
-        if let Some(event) = list.find(|event| event.place == join)
-            && let Kind::Entry(entry) = &mut event.kind
-        {
+        let Some(events) = self.decided.ledger.get_mut(&user) else {
+            return;
+        };
+        let event = events.0.iter_mut().find(|event| event.place == join);
+        if let Some(Kind::Entry(entry)) = event.map(|event| &mut event.kind) {
             change(entry);
+            events.revise(self.graph, join);
             self.requeue(&user);
         }
     }
@@ -290,11 +287,10 @@ impl<'a> Loop<'a> {
         let made = self.by_invite.get(&join.invite);
         let made = made.into_iter().flat_map(|doors| &doors.made);
         let invites = made.filter(|made| graph.knew(place, **made));
-        let events = self.decided.ledger.entry(user).or_default();
         let kind = Kind::Entry(Entry {
             device: join.cert.device,
             invites: invites.copied().collect(),
-            further: events.is_member(graph, Subject::Act(place)),
+            further: false,
             confirmed: self.confirmed.has(place),
             ended_by,
         });
@@ -302,7 +298,8 @@ impl<'a> Loop<'a> {
     }
 
     fn accept(&mut self, user: UserId, event: Event) {
-        self.decided.ledger.entry(user).or_default().0.push(event);
+        let events = self.decided.ledger.entry(user).or_default();
+        events.accept(self.graph, event);
         self.requeue(&user);
     }
 

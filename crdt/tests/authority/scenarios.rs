@@ -1,0 +1,418 @@
+//! One story a test. Person 0 is the founder.
+
+use revnet_crdt::authority::{Verdict, Why};
+use revnet_protocol::act::Audience;
+
+use crate::world::{
+    FOUNDER, World, cast, change_channel, channel, device, invite, invite_id, join, join_with,
+    level, profile, revoke, rotate, set, set_keeping, settings, user,
+};
+
+const B: usize = 1;
+const M: usize = 2;
+const X: usize = 3;
+const Y: usize = 4;
+
+#[test]
+fn an_admin_lets_somebody_in_while_another_admin_is_removed() {
+    let (mut w, head) = World::with(1, &[B, M], &[(B, 500), (M, 500)]);
+    let number = w.next_invite();
+    let door = w.write(B, &[head], invite(number));
+    w.write(X, &[door], join(X, number));
+    w.write(FOUNDER, &[head], set(M, None));
+    let state = w.state();
+    assert_eq!(level(&state, X), Some(0));
+    assert_eq!(level(&state, M), None);
+    assert_eq!(state.former[&user(M)].name, "person 2");
+    assert_eq!(state.user_of(&device(M)), Some((user(M), false)));
+    assert_eq!(state.user_of(&device(X)), Some((user(X), true)));
+    assert_eq!(state.name_of(&user(X)), Some("person 3"));
+}
+
+#[test]
+fn what_an_admin_did_while_being_removed_falls_with_all_that_rests_on_it() {
+    let (mut w, head) = World::with(2, &[M, X], &[(M, 600)]);
+    let removal = w.write(FOUNDER, &[head], set(M, None));
+    let grant = w.write(M, &[head], set(X, Some(500)));
+    let room = w.write(X, &[grant], channel("theirs"));
+    let verdicts = w.verdicts();
+    assert_eq!(verdicts[&grant], Verdict::Void(Why::Lost(removal)));
+    assert_eq!(verdicts[&room], Verdict::Void(Why::TooLow));
+    assert_eq!(level(&w.state(), X), Some(0));
+}
+
+#[test]
+fn revenge_from_the_past_changes_nothing_and_honest_acts_upon_it_count() {
+    let (mut w, head) = World::with(3, &[B, M], &[(B, 500), (M, 600)]);
+    let removal = w.write(FOUNDER, &[head], set(M, None));
+    let known = w.write(B, &[removal], channel("honest"));
+    let before = w.state();
+    let against_founder = w.fork(M, None, &[head], set(FOUNDER, None));
+    let against_b = w.fork(M, None, &[head], set(B, None));
+    assert!(!w.counts(&against_founder) && !w.counts(&against_b));
+    assert_eq!(w.state(), before);
+    let later = w.write(
+        B,
+        &[known, against_founder, against_b],
+        channel("also honest"),
+    );
+    assert!(w.counts(&later));
+    assert_eq!(w.state().channels.len(), 2);
+}
+
+#[test]
+fn equals_do_not_remove_each_other() {
+    let (mut w, head) = World::with(4, &[B, M], &[(B, 500), (M, 500)]);
+    let first = w.write(B, &[head], set(M, None));
+    let second = w.write(M, &[head], set(B, None));
+    let verdicts = w.verdicts();
+    assert_eq!(verdicts[&first], Verdict::Void(Why::Protected));
+    assert_eq!(verdicts[&second], Verdict::Void(Why::Protected));
+}
+
+#[test]
+fn nobody_touches_the_founder_or_themselves_or_grants_their_own_level() {
+    let (mut w, head) = World::with(5, &[M, X], &[(M, 1000)]);
+    let removal = w.write(M, &[head], set(FOUNDER, None));
+    let own = w.write(M, &[removal], set(M, Some(999)));
+    let equal = w.write(M, &[own], set(X, Some(1000)));
+    let below = w.write(M, &[equal], set(X, Some(999)));
+    let verdicts = w.verdicts();
+    assert_eq!(verdicts[&removal], Verdict::Void(Why::Protected));
+    assert_eq!(verdicts[&own], Verdict::Void(Why::TooMuch));
+    assert_eq!(verdicts[&equal], Verdict::Void(Why::TooMuch));
+    assert!(verdicts[&below].counts());
+    assert_eq!(level(&w.state(), FOUNDER), Some(1001));
+}
+
+#[test]
+fn a_promotion_shields_from_a_removal_that_did_not_know_it() {
+    let (mut w, head) = World::with(6, &[B, X], &[(B, 600)]);
+    w.write(FOUNDER, &[head], set(X, Some(800)));
+    let removal = w.write(B, &[head], set(X, None));
+    assert_eq!(w.verdicts()[&removal], Verdict::Void(Why::Protected));
+    assert_eq!(level(&w.state(), X), Some(800));
+}
+
+#[test]
+fn a_later_promotion_erases_nothing_that_came_before() {
+    let (mut w, head) = World::with(7, &[B, X], &[(B, 500)]);
+    let grant = w.write(B, &[head], set(X, Some(100)));
+    let removal = w.write(B, &[grant], set(X, None));
+    let number = w.next_invite();
+    let door = w.write(FOUNDER, &[removal], invite(number));
+    let back = w.write(X, &[door], join(X, number));
+    let promotion = w.write(FOUNDER, &[back], set(X, Some(900)));
+    let verdicts = w.verdicts();
+    for id in [grant, removal, back, promotion] {
+        assert!(verdicts[&id].counts(), "{}", verdicts[&id]);
+    }
+    assert_eq!(level(&w.state(), X), Some(900));
+}
+
+#[test]
+fn a_removal_spares_what_its_author_knew_unless_it_cuts() {
+    let (mut w, head) = World::with(8, &[B, M, X], &[(B, 500), (M, 700)]);
+    let before = w.write(M, &[head], channel("before"));
+    let grant = w.write(M, &[before], set(X, Some(600)));
+    let theirs = w.write(X, &[grant], channel("theirs"));
+    let mut plain = w.clone();
+    plain.write(FOUNDER, &[theirs], set(M, None));
+    assert!(plain.counts(&grant) && plain.counts(&theirs));
+
+    let keep = [w.position(&before)];
+    let cut = w.write(FOUNDER, &[theirs], set_keeping(M, None, &keep));
+    let honest = w.write(B, &[cut], channel("honest"));
+    let verdicts = w.verdicts();
+    assert!(verdicts[&before].counts());
+    assert_eq!(verdicts[&grant], Verdict::Void(Why::Lost(cut)));
+    assert!(!verdicts[&theirs].counts());
+    assert!(verdicts[&honest].counts());
+    assert_eq!(level(&w.state(), X), Some(0));
+}
+
+#[test]
+fn a_cut_keeps_one_branch_of_a_forked_chain_and_nothing_of_other_devices() {
+    let (mut w, head) = World::with(9, &[M], &[(M, 500)]);
+    let stem = w.write(M, &[head], channel("stem"));
+    let left = w.fork(M, Some(stem), &[head], channel("left"));
+    let right = w.fork(M, Some(stem), &[head], channel("right"));
+    let mut other = w.clone();
+    assert!(w.counts(&left) && w.counts(&right), "a fork voids nothing");
+    w.write(
+        FOUNDER,
+        &[left, right],
+        set_keeping(M, None, &[w.position(&left)]),
+    );
+    assert!(w.counts(&stem) && w.counts(&left) && !w.counts(&right));
+    other.write(FOUNDER, &[left, right], set_keeping(M, None, &[]));
+    assert!(!other.counts(&stem) && !other.counts(&left));
+}
+
+#[test]
+fn a_cut_keeps_a_named_act_that_it_does_not_cite() {
+    let (mut w, head) = World::with(10, &[M], &[(M, 500)]);
+    let named = w.write(M, &[head], channel("named"));
+    let after = w.write(M, &[named], channel("after"));
+    w.write(
+        FOUNDER,
+        &[head],
+        set_keeping(M, None, &[w.position(&named)]),
+    );
+    assert!(w.counts(&named) && !w.counts(&after));
+}
+
+#[test]
+fn only_who_stands_above_an_act_cuts_it() {
+    let (mut w, head) = World::with(11, &[B, M], &[(B, 500), (M, 500)]);
+    let room = w.write(M, &[head], channel("room"));
+    let demotion = w.write(FOUNDER, &[room], set(M, Some(0)));
+    let cut = w.write(B, &[demotion], set_keeping(M, None, &[]));
+    assert!(w.counts(&cut), "a member can be removed by an admin");
+    assert!(w.counts(&room), "but was an equal when making the room");
+}
+
+#[test]
+fn a_second_join_of_ones_own_cannot_erase_what_others_built_on() {
+    let (mut w, head) = World::with(12, &[M, X], &[(M, 700)]);
+    let grant = w.write(M, &[head], set(X, Some(500)));
+    let first = w.acts[1].id;
+    w.fork(M, None, &[first], join(M, 0));
+    assert!(w.counts(&grant));
+    assert_eq!(level(&w.state(), X), Some(500));
+}
+
+#[test]
+fn whoever_was_removed_comes_back_only_by_a_newer_invite() {
+    let (mut w, head) = World::with(13, &[B, X], &[(B, 500)]);
+    let removal = w.write(B, &[head], set(X, None));
+    let old = w.write(X, &[removal], join(X, 0));
+    assert_eq!(w.verdicts()[&old], Verdict::Void(Why::OldInvite(removal)));
+    assert_eq!(level(&w.state(), X), None);
+    assert_eq!(w.state().invites[&invite_id(0)].uses, 2);
+    let number = w.next_invite();
+    let door = w.write(B, &[removal], invite(number));
+    let back = w.write(X, &[door], join(X, number));
+    assert!(w.counts(&back));
+    let state = w.state();
+    assert_eq!(level(&state, X), Some(0));
+    assert_eq!(state.members[&user(X)].joined_by, Some(invite_id(number)));
+}
+
+#[test]
+fn a_level_does_not_bring_back_who_is_gone() {
+    let (mut w, head) = World::with(14, &[B, X, Y], &[(B, 500)]);
+    let gone = w.write(X, &[head], revnet_protocol::Act::Leave);
+    let removal = w.write(FOUNDER, &[gone], set(Y, None));
+    let first = w.write(B, &[removal], set(X, Some(100)));
+    w.write(B, &[first], set(Y, Some(100)));
+    let state = w.state();
+    assert_eq!((level(&state, X), level(&state, Y)), (None, None));
+}
+
+#[test]
+fn after_coming_back_only_the_device_that_did_so_is_in() {
+    let (mut w, head) = World::with(15, &[X], &[]);
+    let removal = w.write(FOUNDER, &[head], set(X, None));
+    let number = w.next_invite();
+    let door = w.write(FOUNDER, &[removal], invite(number));
+    let second = cast().certs[X][1].device;
+    let back = w.write_on(second, &[door], join_with(X, 1, number));
+    let by_old = w.write(X, &[back], profile("old device"));
+    let by_new = w.write_on(second, &[back], profile("new device"));
+    let state = w.state();
+    assert_eq!(state.user_of(&device(X)), Some((user(X), false)));
+    assert_eq!(state.user_of(&second), Some((user(X), true)));
+    assert_eq!(state.members[&user(X)].devices.len(), 1);
+    assert!(!w.counts(&by_old) && w.counts(&by_new));
+}
+
+#[test]
+fn a_member_joins_with_another_device_and_keeps_their_level() {
+    let (mut w, head) = World::with(16, &[B], &[(B, 500)]);
+    let second = cast().certs[B][1].device;
+    let join = w.write_on(second, &[head], join_with(B, 1, 0));
+    let room = w.write_on(second, &[join], channel("from the second device"));
+    assert!(w.counts(&room));
+    let state = w.state();
+    assert_eq!(level(&state, B), Some(500));
+    assert_eq!(state.members[&user(B)].devices.len(), 2);
+    assert_eq!(state.user_of(&second), Some((user(B), true)));
+}
+
+#[test]
+fn who_leaves_keeps_what_they_did_and_comes_back_by_any_link() {
+    let (mut w, head) = World::with(17, &[B, X], &[(B, 500)]);
+    let grant = w.write(B, &[head], set(X, Some(100)));
+    let aside = w.fork(B, Some(grant), &[], channel("at the same time"));
+    let gone = w.write(B, &[grant], revnet_protocol::Act::Leave);
+    let after = w.write(B, &[gone], channel("too late"));
+    let others = w.write(X, &[aside, gone], profile("built on it"));
+    let verdicts = w.verdicts();
+    assert!(verdicts[&grant].counts() && verdicts[&aside].counts() && verdicts[&others].counts());
+    assert_eq!(verdicts[&after], Verdict::Void(Why::Stranger));
+    assert_eq!(level(&w.state(), B), None);
+    w.write(B, &[gone], join(B, 0));
+    assert_eq!(level(&w.state(), B), Some(0));
+}
+
+#[test]
+fn revoking_an_invite_ends_the_joins_that_it_does_not_keep() {
+    let (mut w, head) = World::with(18, &[B, X], &[(B, 500)]);
+    let named = w.write(Y, &[head], join(Y, 0));
+    let unseen = w.write(5, &[head], join(5, 0));
+    let confirmed = w.write(6, &[head], join(6, 0));
+    w.write(FOUNDER, &[confirmed], set(6, Some(0)));
+    let revocation = w.write(B, &[head], revoke(0, &[w.position(&named)]));
+    let verdicts = w.verdicts();
+    assert_eq!(verdicts[&unseen], Verdict::Void(Why::Ended(revocation)));
+    let state = w.state();
+    assert_eq!(level(&state, X), Some(0), "known to the revocation");
+    assert_eq!(level(&state, Y), Some(0), "named by it");
+    assert_eq!(level(&state, 5), None);
+    assert_eq!(level(&state, 6), Some(0), "confirmed");
+    assert!(state.former.contains_key(&user(5)));
+    let door = &state.invites[&invite_id(0)];
+    assert!(door.revoked);
+    assert_eq!(door.uses, 4);
+    let late = w.write(7, &[revocation], join(7, 0));
+    assert_eq!(w.verdicts()[&late], Verdict::Void(Why::Ended(revocation)));
+}
+
+#[test]
+fn joins_fall_with_their_invite_unless_somebody_confirmed_them() {
+    let (mut w, head) = World::with(19, &[M], &[(M, 500)]);
+    let number = w.next_invite();
+    let door = w.write(M, &[head], invite(number));
+    let x = w.write(X, &[door], join(X, number));
+    let y = w.write(Y, &[door], join(Y, number));
+    let promotion = w.write(FOUNDER, &[y], set(Y, Some(500)));
+    w.write(FOUNDER, &[promotion, x], set_keeping(M, None, &[]));
+    let room = w.write(Y, &[promotion], channel("counts"));
+    let verdicts = w.verdicts();
+    assert_eq!(verdicts[&x], Verdict::Void(Why::NoInvite));
+    assert!(verdicts[&y].counts() && verdicts[&room].counts());
+    assert_eq!(level(&w.state(), Y), Some(500));
+}
+
+#[test]
+fn registers_take_the_latest_then_the_highest_then_the_stricter() {
+    let (mut w, head) = World::with(20, &[B, M], &[(B, 600), (M, 500)]);
+    let room = w.write(FOUNDER, &[head], channel("room"));
+    let early = w.write(FOUNDER, &[room], settings("by the founder"));
+    w.write(M, &[early], settings("by an admin"));
+    w.write(B, &[early], settings("by a higher admin"));
+    assert_eq!(w.state().name, "by a higher admin");
+    w.write(B, &w.tips(), set(M, Some(501)));
+    let (tips, known) = (w.tips(), w.state().name);
+    assert_eq!(known, "by a higher admin");
+    let mut stricter = w.clone();
+    w.write(M, &tips, settings("latest"));
+    assert_eq!(w.state().name, "latest");
+    let up = stricter.write(FOUNDER, &tips, set(M, Some(600)));
+    stricter.write(M, &[up], change_channel(room, None, Some(true)));
+    stricter.write(B, &[up], change_channel(room, Some("renamed"), Some(false)));
+    let state = stricter.state();
+    let room = &state.channels[&room.into()];
+    assert!(room.archived);
+    assert_eq!(room.name, "renamed");
+}
+
+#[test]
+fn a_channel_is_changed_only_by_who_knows_it_and_falls_with_its_beginning() {
+    let (mut w, head) = World::with(21, &[M], &[(M, 500)]);
+    let room = w.write(M, &[head], channel("room"));
+    let blind = w.write(FOUNDER, &[head], change_channel(room, Some("blind"), None));
+    let change = w.write(
+        FOUNDER,
+        &[room, blind],
+        change_channel(room, Some("seen"), None),
+    );
+    assert_eq!(w.verdicts()[&blind], Verdict::Void(Why::NoChannel));
+    assert_eq!(w.state().channels[&room.into()].name, "seen");
+    w.write(FOUNDER, &[change], set_keeping(M, None, &[]));
+    assert!(w.state().channels.is_empty());
+}
+
+#[test]
+fn rotations_count_by_generation_and_are_tainted_by_who_is_gone() {
+    let (mut w, head) = World::with(22, &[B, X], &[]);
+    let first = w.write(FOUNDER, &[head], rotate(1, 1));
+    let again = w.write(B, &[first], rotate(1, 2));
+    assert_eq!(w.verdicts()[&again], Verdict::Void(Why::Unsound));
+    let all = Audience::Revolt;
+    assert_eq!(w.state().generation_after(&all), 2);
+    assert!(!w.state().rotation_due(&all));
+    let removal = w.write(FOUNDER, &[first], set(X, None));
+    let blind = w.write(B, &[first], rotate(2, 3));
+    let state = w.state();
+    assert!(w.counts(&blind) && state.rotation_due(&all));
+    assert_eq!(state.sending_epoch(&all), None);
+    assert!(state.invites[&invite_id(0)].stale);
+    assert_eq!(state.recipients().len(), 2, "two members and no old invite");
+    let by_removed = w.fork(X, None, &[first], rotate(2, 4));
+    let seen = w.write(B, &[blind, removal], rotate(3, 5));
+    assert!(!w.counts(&by_removed));
+    let state = w.state();
+    assert!(!state.rotation_due(&all));
+    assert_eq!(state.sending_epoch(&all).map(|epoch| epoch.act), Some(seen));
+    assert_eq!(state.epochs[&all].len(), 3);
+    w.write(B, &[seen], revnet_protocol::Act::Leave);
+    assert!(
+        w.state().rotation_due(&all),
+        "who left holds the secret, too"
+    );
+}
+
+#[test]
+fn with_many_heads_an_author_still_gets_generation_and_power() {
+    let (mut w, head) = World::with(23, &[B], &[]);
+    let promotion = w.write(FOUNDER, &[head], set(B, Some(500)));
+    let rotation = w.fork(FOUNDER, Some(head), &[head], rotate(1, 1));
+    for person in 2..9 {
+        w.write(person, &[head], join(person, 0));
+    }
+    let authority = w.authority();
+    let heads = authority.heads();
+    assert_eq!(heads.len(), 4);
+    assert!(heads.contains(&promotion) && heads.contains(&rotation));
+    let generation = authority.state().generation_after(&Audience::Revolt);
+    let next = w.write(B, &heads, rotate(generation, 2));
+    let room = w.write(B, &heads, channel("room"));
+    assert!(w.counts(&next) && w.counts(&room));
+}
+
+#[test]
+fn forged_certificates_and_strangers_do_nothing() {
+    let (mut w, head) = World::with(24, &[], &[]);
+    let mut forged = join(X, 0);
+    if let revnet_protocol::Act::Join(join) = &mut forged {
+        join.proof.0[0] ^= 1;
+    }
+    let forged = w.write(X, &[head], forged);
+    let unheard = w.write(Y, &[head], channel("nobody's"));
+    let unknown = w.write(5, &[head], join(5, 7));
+    let create = w.acts[0].act.clone();
+    let second = w.write(6, &[head], create);
+    let verdicts = w.verdicts();
+    assert_eq!(verdicts[&forged], Verdict::Void(Why::Unsound));
+    assert_eq!(verdicts[&unheard], Verdict::Void(Why::Stranger));
+    assert_eq!(verdicts[&unknown], Verdict::Void(Why::NoInvite));
+    assert_eq!(verdicts[&second], Verdict::Void(Why::Unsound));
+    assert_eq!(w.state().members.len(), 1);
+}
+
+#[test]
+fn verdicts_read_as_sentences() {
+    let (mut w, head) = World::with(25, &[B], &[]);
+    let room = w.write(B, &[head], channel("room"));
+    assert_eq!(w.verdicts()[&room].to_string(), "void: it takes an admin");
+    assert_eq!(w.verdicts()[&head].to_string(), "counts with level 1001");
+    let order: Vec<_> = w
+        .authority()
+        .verdicts()
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(order, w.acts.iter().map(|act| act.id).collect::<Vec<_>>());
+}
