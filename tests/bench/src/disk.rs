@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use redb::{Database, TableDefinition};
+use tempfile::TempDir;
 
 use crate::samples::Samples;
 
@@ -30,19 +31,45 @@ pub(crate) fn fsync(count: usize) -> Result<Samples> {
     Ok(samples)
 }
 
-/// Commits one row of a message's size in a transaction of its own.
-pub(crate) fn redb_commit(count: usize) -> Result<Samples> {
-    let directory = tempfile::tempdir()?;
-    let database = Database::create(directory.path().join("rows.redb"))?;
-    let mut samples = Samples::default();
-    for at in 0..count {
+/// A bare redb file with one table.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    database: Database,
+    rows: u64,
+    _directory: TempDir,
+}
+
+impl Rows {
+    /// An empty one.
+    pub(crate) fn open() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let database = Database::create(directory.path().join("rows.redb"))?;
+        Ok(Self {
+            database,
+            rows: 0,
+            _directory: directory,
+        })
+    }
+
+    /// Commits one row of a message's size in a transaction of its own.
+    pub(crate) fn commit(&mut self) -> Result<Duration> {
         let started = Instant::now();
-        let transaction = database.begin_write()?;
+        let transaction = self.database.begin_write()?;
         transaction
             .open_table(ROWS)?
-            .insert(at as u64, [3; 650].as_slice())?;
+            .insert(self.rows, [3; 650].as_slice())?;
         transaction.commit()?;
-        samples.add(started.elapsed());
+        self.rows += 1;
+        Ok(started.elapsed())
+    }
+}
+
+/// One row after another, each durable before the next.
+pub(crate) fn redb_commit(count: usize) -> Result<Samples> {
+    let mut rows = Rows::open()?;
+    let mut samples = Samples::default();
+    for _ in 0..count {
+        samples.add(rows.commit()?);
     }
     Ok(samples)
 }

@@ -5,17 +5,25 @@
 
 #![allow(clippy::print_stdout)]
 
+mod catch_up;
+mod child;
+mod crowd;
 mod disk;
 mod door;
 mod goals;
 mod gossip;
 mod group;
 mod idle;
+mod local;
+mod one_missing;
+mod open_channel;
 mod process;
 mod quic;
 mod report;
+mod revolts;
 mod samples;
 mod send;
+mod wire;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -38,9 +46,14 @@ struct Arguments {
     /// Smaller amounts: shows that everything runs, not how fast it is
     #[arg(long)]
     quick: bool,
-    /// Only one measurement: group, send or idle
+    /// Only one measurement: send, idle, group, catch-up, open-channel or revolts
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// Measures in a process of its own whose memory nothing else has touched
+    #[arg(long, value_name = "TASK", hide = true)]
+    child: Option<String>,
+    #[arg(hide = true)]
+    rest: Vec<String>,
 }
 
 /// What every measurement may look at.
@@ -54,14 +67,20 @@ pub(crate) struct Setting {
 
 type Measurement = fn(&Setting) -> Result<Vec<Figure>>;
 
-const MEASUREMENTS: [(&str, Measurement); 3] = [
+const MEASUREMENTS: [(&str, Measurement); 6] = [
     ("group", group::measure),
     ("send", send::measure),
     ("idle", idle::measure),
+    ("revolts", revolts::measure),
+    ("open-channel", open_channel::measure),
+    ("catch-up", catch_up::measure),
 ];
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(task) = &arguments.child {
+        return child::run(task, &arguments.rest);
+    }
     name_the_program()?;
     let goals = Goals::load()?;
     if let Some(only) = &arguments.only {

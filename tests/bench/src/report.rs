@@ -89,12 +89,6 @@ impl Yardsticks {
             of("bare_gossip_hop", &self.gossip),
         ]
     }
-
-    /// What a sent message can't do without, at a percentile: one commit and one gossip hop.
-    pub(crate) fn commit_and_hop(&self, percent: usize) -> Yardstick {
-        let value = self.redb.percentile_ms(percent) + self.gossip.percentile_ms(percent);
-        Yardstick::new("bare redb commit + gossip hop", value, "ms")
-    }
 }
 
 #[derive(Debug, Serialize)]

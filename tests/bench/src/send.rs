@@ -8,8 +8,9 @@ use revnet_lab::{Lab, Node};
 use serde_json::json;
 
 use crate::Setting;
+use crate::disk::Rows;
 use crate::door::Door;
-use crate::report::Figure;
+use crate::report::{Figure, Yardstick};
 use crate::samples::{Samples, ms};
 
 /// A message that isn't there after so long never comes; pulling would have brought it by then.
@@ -31,7 +32,9 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>> {
         .to_owned();
     let path = format!("revolts/{revolt}/channels/{channel}/messages");
     let arrivals = to.messages()?;
-    let (mut seen, mut durable) = (Samples::default(), Samples::default());
+    let mut disk = Rows::open()?;
+    let (mut seen, mut durable, mut bare) =
+        (Samples::default(), Samples::default(), Samples::default());
     let (mut late, warm_up) = (0, 20);
     for number in 0..count + warm_up {
         let words = format!("message {number} of a person who says a sentence of usual length");
@@ -43,6 +46,8 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>> {
         if number >= warm_up {
             seen.add(latency);
             durable.add(acknowledged);
+            // In between, so that both see the same load.
+            bare.add(disk.commit()?);
         }
     }
     let acknowledged = format!(
@@ -52,13 +57,16 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>> {
         seen.len(),
     );
     let slowest = format!("slowest {:.1} ms", seen.percentile_ms(100));
-    let yardsticks = &setting.yardsticks;
+    let beside = |percent| {
+        let value = bare.percentile_ms(percent) + setting.yardsticks.gossip.percentile_ms(percent);
+        Yardstick::new("bare redb commit + gossip hop", value, "ms")
+    };
     Ok(vec![
         Figure::new("send_p50", seen.percentile_ms(50), "ms")
-            .beside(yardsticks.commit_and_hop(50))
+            .beside(beside(50))
             .note(acknowledged),
         Figure::new("send_p99", seen.percentile_ms(99), "ms")
-            .beside(yardsticks.commit_and_hop(99))
+            .beside(beside(99))
             .note(slowest),
     ])
 }
