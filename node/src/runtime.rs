@@ -396,7 +396,7 @@ impl Runtime {
             Effect::DialAddress { address } => match address.parse() {
                 Ok(address) => self.order(NetCommand::DialAddress { address }),
                 Err(error) => {
-                    tracing::warn!(address, %error, "the invite has an address that isn't one")
+                    tracing::warn!(address, %error, "the invite has an address that isn't one");
                 }
             },
             Effect::Disconnect { peer, reason } => {

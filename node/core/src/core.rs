@@ -369,7 +369,7 @@ impl Core {
         };
         match (waiting, answer) {
             (Waiting::Nonces(submission), Answer::Values(values)) => {
-                self.nonces_loaded(*submission, values)
+                self.nonces_loaded(*submission, values);
             }
             (
                 Waiting::Serve {
@@ -391,8 +391,8 @@ impl Core {
             (Waiting::Reopen { stream, device }, Answer::Envelopes { envelopes, .. }) => {
                 self.reopen_loaded(stream, device, envelopes);
             }
-            (Waiting::Log(job), Answer::Rows(rows)) => self.log_loaded(*job, rows),
-            (Waiting::Changed { stream }, Answer::Rows(rows)) => self.changed_loaded(stream, rows),
+            (Waiting::Log(job), Answer::Rows(rows)) => self.log_loaded(*job, &rows),
+            (Waiting::Changed { stream }, Answer::Rows(rows)) => self.changed_loaded(stream, &rows),
             (Waiting::Export { command, seg }, Answer::Envelopes { envelopes, .. }) => {
                 self.export_loaded(command, seg, envelopes);
             }

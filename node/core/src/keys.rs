@@ -91,7 +91,7 @@ impl Core {
         self.send(peer, &Frame::Keys { revolt, chunks });
     }
 
-    pub(crate) fn keys(&mut self, peer: DeviceId, revolt: RevoltId, chunks: Vec<SlotChunk>) {
+    pub(crate) fn keys(&mut self, peer: DeviceId, revolt: RevoltId, chunks: &[SlotChunk]) {
         let Some(known) = self.revolts.get(&revolt) else {
             return;
         };

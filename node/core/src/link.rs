@@ -157,7 +157,7 @@ impl Core {
                 more,
             } => self.pulled(peer, revolt, cursor, more),
             Frame::NeedKeys { revolt, key_ids } => self.need_keys(peer, revolt, &key_ids),
-            Frame::Keys { revolt, chunks } => self.keys(peer, revolt, chunks),
+            Frame::Keys { revolt, chunks } => self.keys(peer, revolt, &chunks),
             Frame::Refused { revolt, reason } => self.refused(peer, revolt, reason),
             Frame::Held(held) => self.held(peer, &held),
         }

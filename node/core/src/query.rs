@@ -1,15 +1,10 @@
 //! Reading: from stored envelopes to messages as they are shown.
 
-use std::collections::BTreeMap;
-
 use revnet_crdt::authority::Wish;
 use revnet_crdt::change::{Expected, check_change};
 use revnet_crdt::document::Document;
 use revnet_crdt::view::{Said, Shown, fold};
-use revnet_protocol::{
-    Content, DeviceId, Envelope, EnvelopeId, EpochSecret, Event, Hlc, MessageId, RevoltId,
-    StreamId, UserId,
-};
+use revnet_protocol::{Content, Envelope, EpochSecret, Event, MessageId, RevoltId, StreamId};
 
 use crate::command::{
     ChannelInfo, CommandError, DocumentInfo, InviteInfo, MemberInfo, MessageView, Notice, PeerInfo,
@@ -52,7 +47,7 @@ impl Core {
         self.load(query, Waiting::Log(Box::new(job)));
     }
 
-    pub(crate) fn log_loaded(&mut self, mut job: LogJob, rows: Vec<PageRow>) {
+    pub(crate) fn log_loaded(&mut self, mut job: LogJob, rows: &[PageRow]) {
         let count = rows.len();
         let edge = match job.direction {
             Direction::Before => rows.first().map(|row| row.id),
@@ -155,7 +150,7 @@ impl Core {
         Some(self.dress(revolt, envelope.header.stream, shown))
     }
 
-    pub(crate) fn changed_loaded(&mut self, stream: StreamId, rows: Vec<PageRow>) {
+    pub(crate) fn changed_loaded(&mut self, stream: StreamId, rows: &[PageRow]) {
         let Some((revolt, Some(channel))) =
             self.streams.get(&stream).map(|s| (s.revolt, s.channel))
         else {
@@ -254,7 +249,7 @@ impl Core {
                 events: self
                     .streams
                     .get(&StreamId::channel(id, channel))
-                    .map_or(0, |s| s.events()),
+                    .map_or(0, super::chain::Stream::events),
             })
             .collect();
         channels.sort_by(|a, b| {

@@ -137,21 +137,18 @@ impl MemoryStorage {
     fn ranges(&self, ranges: &[Place], max_bytes: usize) -> Answer {
         let (mut envelopes, mut bytes) = (Vec::new(), 0);
         for (stream, device, from) in ranges {
-            let mut next = *from;
-            for ((.., seq), envelope) in self
-                .envelopes
-                .range((*stream, *device, *from)..=(*stream, *device, u64::MAX))
-            {
-                if *seq != next {
-                    break;
-                }
+            let place = |seq| (*stream, *device, seq);
+            let held = self.envelopes.range(place(*from)..=place(u64::MAX));
+            let consecutive = (*from..)
+                .zip(held)
+                .take_while(|(next, ((.., seq), _))| next == seq);
+            for (_, (_, envelope)) in consecutive {
                 if bytes >= max_bytes {
                     return Answer::Envelopes {
                         envelopes,
                         complete: false,
                     };
                 }
-                next += 1;
                 bytes += envelope.len();
                 envelopes.push(envelope.clone());
             }
