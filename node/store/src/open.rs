@@ -115,6 +115,12 @@ fn database(backend: &Shared, options: &Options) -> Result<Database, Fault> {
     Ok(Builder::new()
         .set_cache_size(options.cache_bytes)
         .set_check_integrity_on_open(options.verify)
+        .set_repair_callback(|session| {
+            tracing::info!(
+                done = session.progress(),
+                "checking the store after a crash"
+            );
+        })
         .create_with_backend(backend.clone())?)
 }
 

@@ -34,6 +34,9 @@ impl Default for Options {
 /// A full disk leaves it as it was, and commits work again once there is space. After any other failure of
 /// a commit, and after a sync that failed, nobody can know whether the disk has the batches: then it still
 /// answers queries, but refuses commits until a new [`RedbStorage`] has found out what the file holds.
+///
+/// A commit of no batches settles the file: it opens quickly even after a crash, until the next commit.
+/// Without that, opening after a crash reads all of it (about 5 s for 1 GB).
 #[derive(Debug)]
 pub struct RedbStorage {
     backend: Shared,
@@ -112,13 +115,16 @@ impl Storage for RedbStorage {
     }
 
     fn commit(&mut self, batches: &[Vec<Write>]) -> Result<(), StorageError> {
-        if batches.iter().all(Vec::is_empty) {
+        if !batches.is_empty() && batches.iter().all(Vec::is_empty) {
             return Ok(());
         }
         if let Some(error) = &self.uncertain {
             return Err(error.clone());
         }
-        let result = self.with(|open| write::commit(open, batches));
+        let result = self.with(|open| match batches {
+            [] => write::settle(open),
+            batches => write::commit(open, batches),
+        });
         if let Err(error) = &result
             && (*error != StorageError::Full || self.backend.sync_failed())
         {

@@ -2,9 +2,10 @@
 //! transaction, so that many senders wait for one sync of the disk and not for one each.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use revnet_core::storage::{Answer, Query, Storage, StorageError, Write};
 
@@ -14,6 +15,8 @@ pub const MAX_QUEUED: usize = 1024;
 pub const MAX_QUEUED_BYTES: usize = 64 << 20;
 /// Bytes of one transaction, exceeded by at most one commit.
 const GROUP_BYTES: usize = 8 << 20;
+/// After so long without a request, the storage settles what was committed.
+const IDLE: Duration = Duration::from_secs(3);
 
 type Done<T> = Box<dyn FnOnce(Result<T, StorageError>) + Send>;
 
@@ -81,6 +84,7 @@ pub fn spawn(storage: impl Storage + 'static) -> StoreHandle {
         storage,
         requests,
         shared: Arc::clone(&shared),
+        unsettled: false,
     };
     let thread = std::thread::Builder::new()
         .name("store".into())
@@ -176,6 +180,8 @@ struct Task<S> {
     storage: S,
     requests: Receiver<Request>,
     shared: Arc<Shared>,
+    /// There were commits since the storage settled.
+    unsettled: bool,
 }
 
 /// What was queued when the store became free, in the order in which it is done.
@@ -230,9 +236,9 @@ impl<S: Storage> Task<S> {
     }
 
     /// Waits for a request, then takes what else is there. None when every handle is gone.
-    fn gather(&self) -> Option<Group> {
+    fn gather(&mut self) -> Option<Group> {
         let mut group = Group::default();
-        group.add(self.requests.recv().ok()?);
+        group.add(self.wait()?);
         while group.bytes < GROUP_BYTES && !group.last {
             match self.requests.try_recv() {
                 Ok(request) => group.add(request),
@@ -242,10 +248,30 @@ impl<S: Storage> Task<S> {
         Some(group)
     }
 
+    fn wait(&mut self) -> Option<Request> {
+        if self.unsettled {
+            match self.requests.recv_timeout(IDLE) {
+                Ok(request) => return Some(request),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.settle(),
+            }
+        }
+        self.requests.recv().ok()
+    }
+
+    /// Only makes the next opening quick, so that nobody needs to know if it fails.
+    fn settle(&mut self) {
+        self.unsettled = false;
+        if let Err(error) = self.storage.commit(&[]) {
+            tracing::debug!(%error, "the store could not settle");
+        }
+    }
+
     fn serve(&mut self, group: Group) {
         self.answer(group.early);
         if !group.batches.is_empty() {
             let result = self.storage.commit(&group.batches);
+            self.unsettled = true;
             drop(group.batches);
             self.shared
                 .queued_bytes

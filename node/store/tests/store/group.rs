@@ -1,8 +1,9 @@
 //! The store on its own thread.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use revnet_core::storage::memory::MemoryStorage;
 use revnet_core::storage::{Answer, Boot, Query, Space, Storage, StorageError, Write};
@@ -189,5 +190,20 @@ fn bytes_that_wait_are_bounded_too() {
     finished.recv().expect("an answer");
     handle.commit(vec![put(1)], |_| ()).expect("room again");
     drop(control.gate);
+    handle.shutdown();
+}
+
+#[test]
+fn an_idle_store_settles_once() {
+    let (storage, control) = gated(MemoryStorage::default());
+    drop(control.gate);
+    let handle = spawn(storage);
+    handle.commit(vec![put(0)], |_| ()).expect("room");
+    for _ in ["the commit", "the settling"] {
+        let entered = control.entered.recv_timeout(Duration::from_secs(30));
+        entered.expect("the store works");
+    }
+    let again = control.entered.recv_timeout(Duration::from_secs(4));
+    assert_eq!(again, Err(RecvTimeoutError::Timeout));
     handle.shutdown();
 }
