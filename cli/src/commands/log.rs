@@ -41,10 +41,10 @@ pub(crate) struct LogArgs {
     #[arg(long)]
     all: bool,
     /// Only messages before this one, or before a time such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "MESSAGE|TIME", value_parser = bound, allow_hyphen_values = true)]
+    #[arg(long, value_name = "MESSAGE|TIME", value_parser = bound)]
     before: Option<MessageId>,
     /// Only messages after this one, or from a time on
-    #[arg(long, value_name = "MESSAGE|TIME", value_parser = bound, allow_hyphen_values = true)]
+    #[arg(long, value_name = "MESSAGE|TIME", value_parser = bound)]
     after: Option<MessageId>,
     /// Then print new messages as they come
     #[arg(long, short, conflicts_with = "before")]

@@ -18,7 +18,7 @@ pub(crate) struct EditArgs {
     /// REVOLT/CHANNEL
     channel: String,
     /// Which message; an own one
-    #[arg(value_parser = names::message, allow_hyphen_values = true)]
+    #[arg(value_parser = names::message)]
     message: MessageId,
     /// The new words, or - to read them from standard input
     text: String,
@@ -34,7 +34,7 @@ pub(crate) struct DeleteArgs {
     /// REVOLT/CHANNEL
     channel: String,
     /// Which message; as a moderator anybody's
-    #[arg(value_parser = names::message, allow_hyphen_values = true)]
+    #[arg(value_parser = names::message)]
     message: MessageId,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct ReactArgs {
     /// REVOLT/CHANNEL
     channel: String,
     /// To which message
-    #[arg(value_parser = names::message, allow_hyphen_values = true)]
+    #[arg(value_parser = names::message)]
     message: MessageId,
     /// An emoji or a short word, at most 32 bytes
     emoji: String,

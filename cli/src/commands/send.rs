@@ -26,7 +26,7 @@ pub(crate) struct SendArgs {
     #[arg(required = true)]
     text: Vec<String>,
     /// The message that it answers
-    #[arg(long, value_name = "MESSAGE", value_parser = names::message, allow_hyphen_values = true)]
+    #[arg(long, value_name = "MESSAGE", value_parser = names::message)]
     reply_to: Option<MessageId>,
     /// Sending again with the same nonce in the same channel does nothing
     #[arg(long)]

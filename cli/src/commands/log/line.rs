@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn message() -> Message {
-        let id = "-OQK".to_owned() + &"-".repeat(60);
+        let id = "0PRL".to_owned() + &"0".repeat(60);
         let user = |byte| Id(UserId([byte; 32]));
         Message {
             id: Id(id.parse().expect("64 characters")),

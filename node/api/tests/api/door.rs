@@ -177,7 +177,7 @@ fn every_answer_carries_the_headers_and_every_error_a_trace() {
     assert_eq!(method.code(), "method_not_allowed");
     assert_eq!(method.status, 405);
     let front = ask(&server, "GET", "/", None);
-    assert!(String::from_utf8_lossy(&front.body).contains("xtask page"));
+    assert!(String::from_utf8_lossy(&front.body).contains("no page"));
 }
 
 #[test]
