@@ -76,7 +76,7 @@ impl Places {
 }
 
 /// An act with what its past says about it, which nothing that comes later changes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) record: ActRecord,
     /// The longest way down to an act without deps.
@@ -93,7 +93,7 @@ pub(super) struct Node {
 }
 
 /// Acts whose pasts are complete, and those that wait for others.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
     places: BTreeMap<EnvelopeId, Place>,

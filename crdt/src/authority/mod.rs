@@ -45,7 +45,7 @@ pub enum Insert {
 /// The acts of one revolt and what they amount to.
 ///
 /// The state is worked out when it is asked for, so that adding many acts costs one replay.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Authority {
     revolt: RevoltId,
     graph: Graph,
@@ -53,7 +53,7 @@ pub struct Authority {
     outcome: OnceCell<Outcome>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Outcome {
     state: State,
     decided: Decided,

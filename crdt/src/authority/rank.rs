@@ -39,7 +39,9 @@ pub(super) enum Kind {
     Set,
     /// Somebody of higher rank removed the person.
     Removal,
-    /// The person went. Like an entry it reaches only acts that know it.
+    /// The person went. Like an entry it reaches only acts that know it: whatever it cut of what its author
+    /// wrote aside, others may have built on, and citing an act must not be what makes it count. Whoever
+    /// went can thus still write acts aside, by forking a chain, until a superior removes them.
     Leave,
 }
 
@@ -257,7 +259,7 @@ impl Events {
             let events = self.0.iter();
             events.filter(move |event| event.sets_level() && counts(event))
         };
-        events().filter(move |event| !events().any(|later| later.supersedes(graph, event)))
+        events().filter(move |event| !events().rev().any(|later| later.supersedes(graph, event)))
     }
 
     fn entries(&self, device: &DeviceId) -> impl Iterator<Item = &Event> {
@@ -281,13 +283,14 @@ impl Events {
         counts(entry) && entry.value() > Rank::NONE && ends.all(|end| entry.supersedes(graph, end))
     }
 
-    /// A removal that a join knew and does not undo, because its invite is not newer.
+    /// A removal that a join does not undo because its invite is not newer, whether the join knew it or was
+    /// written aside. Joins that the remover knew stay in the record.
     pub(super) fn removal_against(&self, graph: &Graph, join: Place) -> Option<Place> {
         let entry = self.0.iter().find(|event| event.place == join)?;
-        let ends = self.0.iter().filter(|event| event.is_end());
-        ends.map(|end| (end, end.place))
-            .find(|(end, place)| graph.knew(join, *place) && !entry.supersedes(graph, end))
-            .map(|(_, place)| place)
+        let mut removals = self.0.iter().filter(|event| event.kind == Kind::Removal);
+        removals
+            .find(|end| !graph.knew(end.place, join) && !entry.supersedes(graph, end))
+            .map(|end| end.place)
     }
 }
 

@@ -16,7 +16,7 @@ use super::rank::{Entry, Event, Kind, Ledger, Rank, Subject, kept};
 use super::verdict::{Verdict, Why};
 
 /// What the loop found out.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Decided {
     /// What bears on people's levels.
     pub(super) ledger: Ledger,

@@ -31,7 +31,7 @@ pub enum Why {
     Protected,
     /// Its invite does not count, or not as far as it knew.
     NoInvite,
-    /// Its author was removed by an act of which the invite's author did not know.
+    /// Its author was removed by an act of which the invite's author did not know, nor the remover of it.
     OldInvite(EnvelopeId),
     /// A revocation of its invite did not keep it.
     Ended(EnvelopeId),

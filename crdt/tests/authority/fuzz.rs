@@ -1,0 +1,192 @@
+//! Schedules from a seed: people who join, grant, remove and write, some honestly, some backdated, forked
+//! or aimed at whoever removed them.
+
+use std::collections::BTreeSet;
+
+use revnet_protocol::act::Audience;
+use revnet_protocol::{Act, EnvelopeId};
+
+use crate::world::{
+    FOUNDER, INVITES, PEOPLE, World, change_channel, channel, device, invite, join, profile,
+    revoke, rotate, set, set_keeping, settings,
+};
+
+/// Splitmix64.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x2545_f491_4f6c_dd1d))
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).expect("below a usize")
+    }
+
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+
+    pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
+        for at in (1..list.len()).rev() {
+            list.swap(at, self.below(at + 1));
+        }
+    }
+}
+
+const LEVELS: [Option<u16>; 9] = [
+    None,
+    None,
+    None,
+    Some(0),
+    Some(100),
+    Some(500),
+    Some(600),
+    Some(800),
+    Some(1000),
+];
+
+/// A world, and what each person has heard.
+pub(crate) struct Schedule {
+    pub(crate) world: World,
+    pub(crate) dice: Dice,
+    heard: Vec<Vec<EnvelopeId>>,
+}
+
+impl Schedule {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let joiners: Vec<usize> = (1..PEOPLE).filter(|_| dice.chance(75)).collect();
+        let mut admins = Vec::new();
+        for person in &joiners {
+            if dice.chance(50) {
+                admins.push((*person, dice.pick(&[500, 500, 600, 800])));
+            }
+        }
+        let (world, head) = World::with(seed, &joiners, &admins);
+        let mut schedule = Self {
+            world,
+            dice,
+            heard: vec![vec![head]; PEOPLE],
+        };
+        for _ in 0..schedule.dice.below(28) + 8 {
+            schedule.step();
+        }
+        schedule
+    }
+
+    fn step(&mut self) {
+        let person = self.dice.below(PEOPLE);
+        if self.dice.chance(40) {
+            let other = self.dice.below(PEOPLE);
+            let news = self.heard[other].clone();
+            self.hear(person, &news);
+        }
+        if self.dice.chance(70) {
+            let heads = self.heard[person].clone();
+            let act = self.act(person, &heads);
+            let id = self.world.write(person, &heads, act);
+            self.heard[person] = vec![id];
+        } else {
+            self.cheat(person);
+        }
+    }
+
+    fn hear(&mut self, person: usize, news: &[EnvelopeId]) {
+        let mut all: BTreeSet<EnvelopeId> = self.heard[person].iter().copied().collect();
+        all.extend(news);
+        let newest = |id: &&EnvelopeId| {
+            !all.iter()
+                .any(|other| other != *id && self.world.knew(other, id))
+        };
+        self.heard[person] = all.iter().filter(newest).copied().collect();
+    }
+
+    /// Some acts, to cite without having a reason.
+    pub(crate) fn stale_heads(&mut self) -> Vec<EnvelopeId> {
+        let count = 1 + self.dice.below(2);
+        let mut heads: Vec<_> = (0..count)
+            .map(|_| {
+                let at = self.dice.below(self.world.acts.len());
+                self.world.acts[at].id
+            })
+            .collect();
+        heads.sort_unstable();
+        heads.dedup();
+        heads
+    }
+
+    /// An act of some branch of a person's chain, or its beginning.
+    pub(crate) fn some_prev(&mut self, person: usize) -> Option<EnvelopeId> {
+        let by = device(person);
+        let own = self.world.acts.iter().filter(|act| act.device == by);
+        let own: Vec<EnvelopeId> = own.map(|act| act.id).collect();
+        (!own.is_empty() && self.dice.chance(50)).then(|| self.dice.pick(&own))
+    }
+
+    fn cheat(&mut self, person: usize) {
+        let heads = self.stale_heads();
+        let prev = self.some_prev(person);
+        let act = self.act(person, &heads);
+        let id = self.world.fork(person, prev, &heads, act);
+        // Honest people pass on what cheats write.
+        let other = self.dice.below(PEOPLE);
+        self.hear(other, &[id]);
+    }
+
+    fn act(&mut self, person: usize, heads: &[EnvelopeId]) -> Act {
+        let target = self.dice.below(PEOPLE);
+        let level = self.dice.pick(&LEVELS);
+        match self.dice.below(100) {
+            0..=11 => set_keeping(target, level, &self.keep()),
+            12..=47 => set(target, level),
+            48..=55 if self.world.invites < INVITES => invite(self.world.next_invite()),
+            48..=66 => join(person, self.dice.below(self.world.invites)),
+            67..=71 => revoke(self.dice.below(self.world.invites), &self.keep()),
+            72..=74 if person != FOUNDER => Act::Leave,
+            72..=81 => channel("room"),
+            82..=86 => {
+                let at = self.dice.below(self.world.acts.len());
+                let made = self.world.acts[at].id;
+                let shut = self.dice.chance(50).then_some(true);
+                change_channel(made, Some("renamed"), shut)
+            }
+            87..=91 => profile(&format!("name {}", self.dice.below(5))),
+            92..=95 => settings(&format!("revolt {}", self.dice.below(5))),
+            _ => self.rotation(heads),
+        }
+    }
+
+    fn keep(&mut self) -> Vec<(revnet_protocol::DeviceId, u64, EnvelopeId)> {
+        (0..self.dice.below(4))
+            .map(|_| {
+                let at = self.dice.below(self.world.acts.len());
+                self.world.position(&self.world.acts[at].id)
+            })
+            .collect()
+    }
+
+    fn rotation(&mut self, heads: &[EnvelopeId]) -> Act {
+        let mut known = revnet_crdt::authority::Authority::new(crate::world::cast().revolt);
+        let past = self.world.known_from(heads);
+        let acts = self.world.acts.iter();
+        known.insert_all(acts.filter(|act| past.contains(&act.id)).cloned());
+        let generation = known.state().generation_after(&Audience::Revolt);
+        rotate(
+            generation,
+            u8::try_from(self.dice.below(250)).expect("small"),
+        )
+    }
+}

@@ -1,6 +1,7 @@
 //! The reducer against named scenarios, and against schedules of people who cheat.
 
+mod fuzz;
 mod judged;
-
+mod laws;
 mod scenarios;
 mod world;

@@ -142,6 +142,13 @@ impl World {
         id
     }
 
+    /// Like [`World::write`] in a world too large to keep every act's past.
+    pub(crate) fn write_lean(&mut self, person: usize, head: EnvelopeId, act: Act) -> EnvelopeId {
+        let id = self.write(person, &[head], act);
+        self.past.insert(id, BTreeSet::new());
+        id
+    }
+
     /// An act that follows `prev`, an act of the same device or none, whatever else was written since.
     pub(crate) fn fork(
         &mut self,
@@ -216,6 +223,13 @@ impl World {
 
     pub(crate) fn authority(&self) -> Authority {
         let mut authority = Authority::new(cast().revolt);
+        authority.insert_all(self.acts.iter().cloned());
+        authority
+    }
+
+    /// The authority of this world, from that of one that it continues: signatures are checked once.
+    pub(crate) fn after(&self, base: &Authority) -> Authority {
+        let mut authority = base.clone();
         authority.insert_all(self.acts.iter().cloned());
         authority
     }
