@@ -52,11 +52,10 @@ pub(crate) struct Crowd {
     pub(crate) withheld: Withheld,
 }
 
-type Member = Local<MemoryStorage>;
 type Hub = Local<RedbStorage>;
 
-/// Makes the store at `path`: `members` devices, each with an invite of its own kind of person, say what the authors of
-/// the chat said, in its order.
+/// Makes the store at `path`: `members` devices join and say what the authors of the chat said, in its
+/// order.
 pub(crate) fn make(
     path: &Path,
     entries: &[Entry],
@@ -88,13 +87,18 @@ pub(crate) fn make(
     let channel = detail.channels.first().context("it has a channel")?.id;
     let place = Place { revolt, channel };
 
-    let mut crowd = join(&mut hub, &invite, members)?;
-    for member in &mut crowd {
-        // Who has heard nobody keeps their words to themselves.
-        link(&mut hub, member)?;
-        talk(&mut hub, member, |_, _| {})?;
+    let words = Talk::from_log(entries, members, messages + 1)?;
+    let mut said = Vec::with_capacity(messages + 1);
+    for number in 1..=members {
+        said.extend(member(&mut hub, &invite, place, &words, number)?);
     }
-    let withheld = say_all(&mut hub, &mut crowd, place, entries, messages)?;
+    said.sort_by_key(|(at, _)| *at);
+    let (_, withheld) = said.pop().context("somebody said something")?;
+    for (at, message) in said {
+        hub.reach(words.time_of(at));
+        hub.input(message.input())?;
+        hub.take();
+    }
     hub.end()?;
     Ok(Crowd {
         invite,
@@ -104,79 +108,90 @@ pub(crate) fn make(
     })
 }
 
-/// Each joins by itself, so that each knows those before it.
-fn join(hub: &mut Hub, invite: &InviteLink, members: usize) -> Result<Vec<Member>> {
-    let mut crowd = Vec::with_capacity(members);
-    for number in 1..=members as u64 {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&number.to_be_bytes());
-        let mut member = Local::start(number, MemoryStorage::new(id), 1)?;
-        hub.pass(20);
-        member.pass(20 * number);
-        let asked = member.ask(Command::Join {
-            link: invite.clone(),
-        })?;
-        link(hub, &mut member)?;
-        talk(hub, &mut member, |_, _| {})?;
-        member
-            .answer(asked)
-            .with_context(|| format!("member {number} did not get in"))??;
-        part(hub, &mut member)?;
-        // Nobody listens yet to what was gossiped about it.
-        hub.take();
-        member.take();
-        crowd.push(member);
-    }
-    Ok(crowd)
+/// Who says what, in order.
+struct Talk<'log> {
+    lines: Vec<(usize, &'log str)>,
+    members: usize,
 }
 
-/// One message after the other by the author's device; all but the last reach the hub.
-fn say_all(
+impl<'log> Talk<'log> {
+    /// A sample of `count` lines of the `members` busiest authors, from the beginning of the log to its end. A shorter
+    /// log is stretched: lines occur again.
+    fn from_log(entries: &'log [Entry], members: usize, count: usize) -> Result<Self> {
+        let authors = authors(entries, members);
+        let all: Vec<_> = entries
+            .iter()
+            .filter(|entry| !entry.body.trim().is_empty())
+            .filter_map(|entry| Some((*authors.get(entry.author.as_str())?, entry.body.as_str())))
+            .collect();
+        ensure!(!all.is_empty(), "the chat log has no messages");
+        let lines = (0..count).map(|at| all[at * all.len() / count]).collect();
+        Ok(Self { lines, members })
+    }
+
+    /// When a line is said, in milliseconds after the start: after all have joined.
+    fn time_of(&self, at: usize) -> u64 {
+        self.joined(self.members + 1) + 5 * at as u64
+    }
+
+    /// When a member joins.
+    fn joined(&self, number: usize) -> u64 {
+        20 * number as u64
+    }
+}
+
+/// One device joins and says what it will ever say, which the others hear later: so it knows those before it, and nobody
+/// has to keep 500 nodes at once.
+fn member(
     hub: &mut Hub,
-    crowd: &mut [Member],
+    invite: &InviteLink,
     at: Place,
-    entries: &[Entry],
-    messages: usize,
-) -> Result<Withheld> {
-    let authors = authors(entries, crowd.len());
-    let said = entries
+    words: &Talk<'_>,
+    number: usize,
+) -> Result<Vec<(usize, Withheld)>> {
+    let storage = MemoryStorage::new(u128::to_be_bytes(number as u128));
+    let mut member = Local::start(number as u64, storage, 1)?;
+    hub.reach(words.joined(number));
+    member.reach(words.joined(number));
+    let link_to_it = invite.clone();
+    let asked = member.ask(Command::Join { link: link_to_it })?;
+    link(hub, &mut member)?;
+    talk(hub, &mut member, |_, _| {})?;
+    member
+        .answer(asked)
+        .with_context(|| format!("member {number} did not get in"))??;
+    let mut said = Vec::new();
+    for (line, (_, text)) in words
+        .lines
         .iter()
-        .filter_map(|entry| Some((*authors.get(entry.author.as_str())?, &entry.body)));
-    // A shorter log is said again from its beginning.
-    let mut said = said.cycle();
-    for number in 0..=messages {
-        let (author, body) = said.next().context("the chat has no messages")?;
-        for member in crowd.iter_mut() {
-            member.pass(5);
-        }
-        hub.pass(5);
-        let member = &mut crowd[author];
-        let draft = Draft {
-            text: body.clone(),
+        .enumerate()
+        .filter(|(_, (author, _))| author + 1 == number)
+    {
+        member.reach(words.time_of(line));
+        let text = (*text).to_owned();
+        let messages = vec![Draft {
+            text,
             ..Draft::default()
-        };
-        let messages_of = vec![draft];
-        member.command(Command::Send {
-            at,
-            messages: messages_of,
-        })?;
+        }];
+        member.command(Command::Send { at, messages })?;
         let gossip = member.take().into_iter().find_map(|out| match out {
             Out::Gossip(topic, bytes) => Some((topic, bytes)),
             Out::Frame(..) => None,
         });
         let (topic, bytes) = gossip.context("a sent message was not gossiped")?;
-        let message = Withheld {
-            author: member.device(),
-            topic,
-            bytes,
-        };
-        if number == messages {
-            return Ok(message);
-        }
-        hub.input(message.input())?;
-        hub.take();
+        let author = member.device();
+        said.push((
+            line,
+            Withheld {
+                author,
+                topic,
+                bytes,
+            },
+        ));
     }
-    bail!("the last message is always kept back")
+    part(hub, &mut member)?;
+    hub.take();
+    Ok(said)
 }
 
 /// The busiest authors of a log, each with a number: its place by number of messages.

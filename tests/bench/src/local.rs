@@ -90,9 +90,9 @@ impl<S: Storage> Local<S> {
         self.device
     }
 
-    /// Lets time pass without timers: they would dial and look around.
-    pub(crate) fn pass(&mut self, milliseconds: u64) {
-        self.now += milliseconds * MILLI;
+    /// Lets time pass until so many milliseconds after its start, without timers: they would dial and look around.
+    pub(crate) fn reach(&mut self, milliseconds: u64) {
+        self.now = self.now.max(SECOND + milliseconds * MILLI);
     }
 
     /// Gives it an input and does what it wants done.

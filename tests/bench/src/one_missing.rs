@@ -35,7 +35,7 @@ enum Memory {
     Fresh,
     /// The link broke with the end of the catch-up.
     Stale,
-    /// The newcomer has no cursor.
+    /// Neither has a cursor of the other.
     None,
 }
 
@@ -71,12 +71,15 @@ fn case(hub: &Path, newcomer: &Path, crowd: &Crowd, memory: Memory) -> Result<Co
         std::fs::copy(from, &to)?;
         open(&to)
     };
-    let mut reader = copy(newcomer, "newcomer.redb")?;
+    let mut stores = [copy(newcomer, "newcomer.redb")?, copy(hub, "hub.redb")?];
     if memory == Memory::None {
-        forget_cursors(&mut reader)?;
+        for store in &mut stores {
+            forget_cursors(store)?;
+        }
     }
-    let mut newcomer = Local::start(NEWCOMER, reader, 1)?;
-    let mut member = Local::start(HUB, copy(hub, "hub.redb")?, 1)?;
+    let [newcomer, hub] = stores;
+    let mut newcomer = Local::start(NEWCOMER, newcomer, 1)?;
+    let mut member = Local::start(HUB, hub, 1)?;
     if memory == Memory::Fresh {
         link(&mut newcomer, &mut member)?;
         talk(&mut newcomer, &mut member, |_, _| {})?;

@@ -63,7 +63,7 @@ fn make(path: &Path, messages: usize) -> Result<()> {
                 ..Draft::default()
             })
             .collect();
-        node.pass(400);
+        node.reach(400 * batch as u64);
         node.ask(Command::Send { at, messages })?;
     }
     node.end()?;
