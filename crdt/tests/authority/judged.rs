@@ -114,7 +114,7 @@ fn a_large_revolt_replays_at_once() {
         let by = [FOUNDER, B, X][number as usize % 3];
         let act = match number % 8 {
             0 => channel("room"),
-            1 | 2 => crate::world::set(8, Some(100)),
+            1 | 2 => set(8, Some(100)),
             3 => crate::world::settings("name"),
             _ => crate::world::profile("name"),
         };

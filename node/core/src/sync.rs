@@ -95,6 +95,19 @@ impl Core {
         }
         self.serving(peer, revolt).position = position;
         match cursor {
+            // The fingerprints differ because the asker has more: there is nothing for it here.
+            Some(cursor) if cursor.store == self.store_id && cursor.position == position => {
+                let cursor = Some(cursor);
+                let more = false;
+                self.send(
+                    peer,
+                    &Frame::Pulled {
+                        revolt,
+                        cursor,
+                        more,
+                    },
+                );
+            }
             Some(cursor) if cursor.store == self.store_id && cursor.position < position => {
                 let query = Query::Arrivals {
                     from: cursor.position,
