@@ -218,7 +218,7 @@ pub struct RelayArgs {
     #[arg(long, value_name = "ADDR:PORT", env = "REVNET_RELAY_HTTP", value_parser = parse_http)]
     pub http: Option<SocketAddr>,
 
-    /// Set a limit of the configuration file's [limits], such as circuits=100 (may be repeated)
+    /// Set a limit of the section "limits" of the configuration file, such as circuits=100 (may be repeated)
     #[arg(long, value_name = "NAME=NUMBER", env = "REVNET_RELAY_LIMITS", value_delimiter = ',', value_parser = parse_limit)]
     pub limit: Vec<(String, u64)>,
 
