@@ -154,18 +154,27 @@ async fn two_nodes_find_each_other_at_a_relay_and_talk_through_it() {
         })
         .await
         .expect("runs");
+    let mut link = None;
     for (node, other) in [(&mut a, b.net.peer()), (&mut b, peer)] {
         let relayed = node.wait("link", |event| match event {
-            NetEvent::LinkUp { peer, relayed, .. } => Some((peer, relayed)),
+            NetEvent::LinkUp {
+                peer,
+                link,
+                relayed,
+                ..
+            } => Some((peer, relayed, link)),
             _ => None,
         });
-        assert_eq!(relayed.await, (other, true));
+        let (peer, relayed, up) = relayed.await;
+        assert_eq!((peer, relayed), (other, true));
+        link = Some(up);
     }
+    let link = link.expect("both are up");
     // More than a circuit carries by libp2p's defaults.
     for _ in 0..20 {
         let frame = vec![5; 64 << 10].into();
         b.net
-            .send(NetCommand::Send { peer, frame })
+            .send(NetCommand::Send { peer, link, frame })
             .await
             .expect("runs");
     }

@@ -10,7 +10,9 @@ use revnet_api::Sequenced;
 use revnet_core::command::{Command, CommandError, Reply};
 use revnet_core::storage::{Answer, Boot, StorageError};
 use revnet_core::{Core, Effect, Identity, Input, Mono, Verdict};
-use revnet_net::{GossipRef, Multiaddr, NetCommand, NetEvent, NetHandle, Source, TrySendError};
+use revnet_net::{
+    GossipRef, LinkId, Multiaddr, NetCommand, NetEvent, NetHandle, Source, TrySendError,
+};
 use revnet_protocol::DeviceId;
 use revnet_store::StoreHandle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -61,8 +63,8 @@ pub(crate) struct Runtime {
     next_gossip: u64,
     notices: broadcast::Sender<Arc<Sequenced>>,
     next_notice: u64,
-    /// Links that stand, to tell a new core of them.
-    links: BTreeMap<DeviceId, (bool, String)>,
+    /// Links that stand, as far as the core knows: its frames are for these.
+    links: BTreeMap<DeviceId, LinkId>,
     listening: Vec<Multiaddr>,
     circuits: BTreeMap<[u8; 32], Multiaddr>,
 }
@@ -109,12 +111,7 @@ impl Runtime {
             store,
             life: self.lives,
         });
-        let links: Vec<_> = self
-            .links
-            .iter()
-            .map(|(peer, (relayed, _))| (*peer, *relayed))
-            .collect();
-        for (peer, _) in links {
+        for peer in self.links.keys().copied().collect::<Vec<_>>() {
             // The peer must greet again; a link that goes on in the middle would say nothing.
             let reason = "starting again after the disk failed".to_owned();
             self.order(NetCommand::Disconnect {
@@ -256,12 +253,13 @@ impl Runtime {
             }
             NetEvent::LinkUp {
                 peer,
+                link,
                 address,
                 relayed,
             } => {
                 let peer = DeviceId(peer);
                 tracing::info!(peer = %peer.short(), %address, relayed, "link up");
-                self.links.insert(peer, (relayed, address.to_string()));
+                self.links.insert(peer, link);
                 let address = (!relayed).then(|| address.to_string());
                 self.input(Input::LinkUp {
                     peer,
@@ -362,8 +360,12 @@ impl Runtime {
         match effect {
             Effect::Send { peer, bytes } => {
                 tracing::trace!(peer = %peer.short(), kind = bytes.get(1), len = bytes.len(), "frame out");
+                let Some(link) = self.links.get(&peer).copied() else {
+                    return;
+                };
                 self.order(NetCommand::Send {
                     peer: peer.0,
+                    link,
                     frame: Bytes::from(bytes),
                 });
             }

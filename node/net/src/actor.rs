@@ -229,7 +229,9 @@ impl Actor {
 
     fn obey(&mut self, order: NetCommand) {
         match order {
-            NetCommand::Send { peer, frame } => self.links.send(&peer_id(&peer), frame),
+            NetCommand::Send { peer, link, frame } => {
+                self.links.send(&peer_id(&peer), link, frame);
+            }
             NetCommand::Dial { peer, addresses } => self.dial(peer_id(&peer), addresses),
             NetCommand::DialAddress { address } => self.dial_address(address),
             NetCommand::Disconnect { peer, reason } => {

@@ -13,12 +13,14 @@ use crate::{PeerKey, RelayAddress};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NetCommand {
-    /// Puts a frame on the peer's link. Without a link it is dropped, and the last `LinkDown` has said so.
+    /// Puts a frame on a link. When the link has ended it is dropped, and its `LinkDown` says so.
     /// A full queue closes the link with [`DownReason::Slow`], a frame over [`crate::MAX_FRAME`] with
     /// [`DownReason::Oversized`].
     Send {
         /// Whose link.
         peer: PeerKey,
+        /// Which one: from its `LinkUp`.
+        link: LinkId,
         /// An opaque message.
         frame: Bytes,
     },
@@ -130,6 +132,11 @@ pub enum Verdict {
     Reject,
 }
 
+/// One link with one peer. A link can be replaced (by a better path, say) before the caller has seen the end of the
+/// old one; what it wrote for the old one must not open the new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub(crate) u64);
+
 /// Names a received gossip message for its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GossipRef {
@@ -207,6 +214,8 @@ pub enum NetEvent {
     LinkUp {
         /// With whom.
         peer: PeerKey,
+        /// Names this link among those that there were with the peer.
+        link: LinkId,
         /// Over which path.
         address: Multiaddr,
         /// Whether that path leads through a relay.

@@ -41,8 +41,8 @@ pub use self::{
     actor::start,
     address::{RELAY_PREFIX, RelayAddress, RelayAddressError, check_free, is_public},
     api::{
-        DownReason, GossipRef, LinkStatus, NetClosed, NetCommand, NetEvent, NetHandle, NetStatus,
-        RelayStatus, Source, TrySendError, Verdict,
+        DownReason, GossipRef, LinkId, LinkStatus, NetClosed, NetCommand, NetEvent, NetHandle,
+        NetStatus, RelayStatus, Source, TrySendError, Verdict,
     },
     config::{KadMode, KeepAlive, Limits, NetConfig},
     link::{LINK_PROTOCOL, MAX_FRAME},

@@ -1,7 +1,7 @@
 //! Real nodes on loopback sockets at random ports, without mDNS.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ use libp2p::{
     tcp, yamux,
 };
 use revnet_net::{
-    DownReason, GossipRef, IDENTIFY_PROTOCOL, KadMode, LINK_PROTOCOL, MAX_FRAME, Multiaddr,
+    DownReason, GossipRef, IDENTIFY_PROTOCOL, KadMode, LINK_PROTOCOL, LinkId, MAX_FRAME, Multiaddr,
     NetCommand, NetConfig, NetEvent, NetHandle, PeerKey, RelayAddress, Source, Verdict, peer_id,
     peer_key, start,
 };
@@ -39,6 +39,7 @@ struct Node {
     events: mpsc::Receiver<NetEvent>,
     /// Seen while something else was awaited; looked at first by the next wait.
     kept: VecDeque<NetEvent>,
+    links: HashMap<PeerKey, LinkId>,
     address: Multiaddr,
 }
 
@@ -54,6 +55,7 @@ impl Node {
             net,
             events,
             kept: VecDeque::new(),
+            links: HashMap::new(),
             address: Multiaddr::empty(),
         };
         if listens {
@@ -91,6 +93,7 @@ impl Node {
     async fn send(&self, to: &Self, frame: impl Into<Bytes>) {
         self.tell(NetCommand::Send {
             peer: to.key(),
+            link: self.links[&to.key()],
             frame: frame.into(),
         })
         .await;
@@ -123,13 +126,19 @@ impl Node {
     }
 
     async fn up(&mut self, peer: PeerKey) -> bool {
-        self.wait("link up", |event| match event {
-            NetEvent::LinkUp {
-                peer: who, relayed, ..
-            } if *who == peer => Some(*relayed),
-            _ => None,
-        })
-        .await
+        let (link, relayed) = self
+            .wait("link up", |event| match event {
+                NetEvent::LinkUp {
+                    peer: who,
+                    link,
+                    relayed,
+                    ..
+                } if *who == peer => Some((*link, *relayed)),
+                _ => None,
+            })
+            .await;
+        self.links.insert(peer, link);
+        relayed
     }
 
     async fn down(&mut self, peer: PeerKey) -> DownReason {
@@ -276,6 +285,29 @@ async fn both_dial_at_once_and_still_have_one_link() {
     timeout(PATIENCE, settled)
         .await
         .expect("one connection is left");
+    a.send(&b, "hello").await;
+    assert_eq!(b.frame(a.key()).await, "hello");
+}
+
+#[tokio::test]
+async fn what_was_meant_for_an_earlier_link_never_reaches_the_next() {
+    let [one, other] = secrets();
+    let mut a = Node::start(one, QUIC, |_| {}).await;
+    let mut b = Node::start(other, QUIC, |_| {}).await;
+    linked(&mut a, &mut b).await;
+    let earlier = a.links[&b.key()];
+    let reason = "for a moment".to_owned();
+    let peer = b.key();
+    a.tell(NetCommand::Disconnect { peer, reason }).await;
+    a.down(b.key()).await;
+    b.down(a.key()).await;
+    linked(&mut a, &mut b).await;
+    a.tell(NetCommand::Send {
+        peer: b.key(),
+        link: earlier,
+        frame: Bytes::from_static(b"late"),
+    })
+    .await;
     a.send(&b, "hello").await;
     assert_eq!(b.frame(a.key()).await, "hello");
 }

@@ -19,7 +19,7 @@ use super::{
     task::{How, LinkStats, LinkTask, Stop},
 };
 use crate::{
-    DownReason, Limits, LinkStatus, NetEvent, PeerKey,
+    DownReason, Limits, LinkId, LinkStatus, NetEvent, PeerKey,
     backoff::{Backoff, jitter},
     peer::peer_key,
 };
@@ -60,6 +60,7 @@ pub(crate) enum Action {
 }
 
 struct Running {
+    number: LinkId,
     connection: ConnectionId,
     path: Path,
     since: Instant,
@@ -90,6 +91,7 @@ pub(crate) struct LinkTable {
     events: mpsc::Sender<NetEvent>,
     pace: watch::Sender<Duration>,
     peers: BTreeMap<PeerId, Peer>,
+    started: u64,
     /// Finished tasks are to be handed to [`LinkTable::on_ended`].
     pub(crate) tasks: JoinSet<(PeerId, DownReason)>,
 }
@@ -107,6 +109,7 @@ impl LinkTable {
             events,
             pace: watch::Sender::new(pace),
             peers: BTreeMap::new(),
+            started: 0,
             tasks: JoinSet::new(),
         }
     }
@@ -274,9 +277,10 @@ impl LinkTable {
             .send_if_modified(|old| std::mem::replace(old, pace) != pace);
     }
 
-    /// Puts a frame on a link's queue.
-    pub(crate) fn send(&mut self, id: &PeerId, frame: Bytes) {
-        let Some(link) = self.peers.get_mut(id).and_then(|peer| peer.link.as_mut()) else {
+    /// Puts a frame on a link's queue, unless that link has been replaced.
+    pub(crate) fn send(&mut self, id: &PeerId, number: LinkId, frame: Bytes) {
+        let current = self.peers.get_mut(id).and_then(|peer| peer.link.as_mut());
+        let Some(link) = current.filter(|link| link.number == number) else {
             return;
         };
         let Some((queue, _)) = &link.control else {
@@ -435,8 +439,11 @@ impl LinkTable {
         let (queue, frames) = mpsc::channel(self.limits.link_queue_frames);
         let (stop, stopped) = oneshot::channel();
         let stats = Arc::<LinkStats>::default();
+        self.started += 1;
+        let number = LinkId(self.started);
         let task = LinkTask {
             id,
+            number,
             peer: key,
             address: path.address.clone(),
             relayed: path.relayed,
@@ -450,6 +457,7 @@ impl LinkTable {
         self.tasks.spawn(task.run());
         let opener = opens(self.me, &id);
         peer.link = Some(Running {
+            number,
             connection,
             path,
             since: now,
@@ -559,6 +567,7 @@ mod tests {
         let (mut table, peer) = (table(SMALL), peer_id(&LARGE));
         table.on_connected(peer, id(1), path(relayed), now);
         let link = Running {
+            number: LinkId(1),
             connection: id(1),
             path: path(relayed),
             since: now,

@@ -18,7 +18,7 @@ use super::{
     beat::{self, Ear, Paces, SLOWEST},
     frame::{self, BUFFER, Incoming},
 };
-use crate::{DownReason, NetEvent, PeerKey};
+use crate::{DownReason, LinkId, NetEvent, PeerKey};
 
 /// How long a link may take to write out its queue when it is closed on purpose.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -55,6 +55,7 @@ pub(crate) enum How {
 /// Everything a link's task owns.
 pub(crate) struct LinkTask {
     pub(crate) id: PeerId,
+    pub(crate) number: LinkId,
     pub(crate) peer: PeerKey,
     pub(crate) address: Multiaddr,
     pub(crate) relayed: bool,
@@ -74,6 +75,7 @@ impl LinkTask {
     pub(crate) async fn run(self) -> (PeerId, DownReason) {
         let Self {
             id,
+            number,
             peer,
             address,
             relayed,
@@ -87,6 +89,7 @@ impl LinkTask {
         if events
             .send(NetEvent::LinkUp {
                 peer,
+                link: number,
                 address,
                 relayed,
             })
