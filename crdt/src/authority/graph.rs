@@ -86,7 +86,8 @@ pub(super) struct Node {
     /// The person whose device wrote it: by the earliest sound certificate among what its author knew, so
     /// that a second certificate, whenever it comes, takes no act from its author.
     pub(super) author: Option<UserId>,
-    /// Whether signatures inside it hold, and the generation of a rotation is the next one.
+    /// Whether it is later than what it cites, signatures inside it hold, and the generation of a rotation is the
+    /// next one.
     pub(super) sound: bool,
     /// The highest generation of a sound rotation, in its past or its own.
     generation: u64,
@@ -171,7 +172,10 @@ impl Graph {
             generation = generation.max(self.nodes[dep].generation);
             self.heads.remove(&dep);
         }
-        let sound = self.is_sound(&record, &past, revolt);
+        let later = record
+            .deps()
+            .all(|dep| self.nodes[self.places[&dep]].record.hlc < record.hlc);
+        let sound = later && self.is_sound(&record, &past, revolt);
         let author = self.author(&record, &past, sound);
         match &record.act {
             Act::Create { .. } | Act::Join(_) if sound => {

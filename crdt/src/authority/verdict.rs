@@ -17,7 +17,8 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// A signature inside it does not hold, or a rotation has not the next generation.
+    /// A signature inside it does not hold, a rotation has not the next generation, or its stamp is not later than
+    /// those of the acts that it cites.
     Unsound,
     /// Its author was no member by anything that it knew.
     Stranger,
@@ -59,7 +60,7 @@ impl std::fmt::Display for Verdict {
 impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unsound => f.write_str("a signature or the generation in it is wrong"),
+            Self::Unsound => f.write_str("a signature, the generation or the time in it is wrong"),
             Self::Stranger => f.write_str("its author was no member then"),
             Self::Lost(by) => write!(f, "its author had lost the right by {}", by.short()),
             Self::TooLow => f.write_str("it takes an admin"),

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Waiting {
     /// The secret of this epoch is missing.
     Key(KeyId),
-    /// It cites control acts that aren't known.
-    Heads,
+    /// It cites this control act, which isn't known.
+    Head(EnvelopeId),
+    /// It is an act stamped so far ahead of the clock, in milliseconds of Unix time, that its time has yet to come.
+    Time(u64),
 }
 
 /// One author's chain in one stream. Two numbers matter: up to `tip` the envelopes are authentic and

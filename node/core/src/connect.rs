@@ -258,6 +258,7 @@ impl Core {
         for id in revolts {
             self.refresh_topics(id);
             self.end_invites(id);
+            self.reopen(id);
         }
         self.arm(Timer::Housekeeping, HOUSEKEEPING_EVERY);
     }

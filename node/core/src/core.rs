@@ -53,7 +53,7 @@ pub(crate) enum Waiting {
     /// The arrival log for a peer.
     Arrivals { peer: DeviceId, revolt: RevoltId },
     /// Stored envelopes that can now be read.
-    Reopen { stream: StreamId, device: DeviceId },
+    Reopen { revolt: RevoltId },
     /// A page of a log.
     Log(Box<LogJob>),
     /// A message that changed, for a notice.
@@ -388,8 +388,8 @@ impl Core {
             (Waiting::Arrivals { peer, revolt }, Answer::Arrivals(arrivals)) => {
                 self.arrivals_loaded(peer, revolt, &arrivals);
             }
-            (Waiting::Reopen { stream, device }, Answer::Envelopes { envelopes, .. }) => {
-                self.reopen_loaded(stream, device, envelopes);
+            (Waiting::Reopen { revolt }, Answer::Envelopes { envelopes, .. }) => {
+                self.reopen_loaded(revolt, envelopes);
             }
             (Waiting::Log(job), Answer::Rows(rows)) => self.log_loaded(*job, &rows),
             (Waiting::Changed { stream }, Answer::Rows(rows)) => self.changed_loaded(stream, &rows),

@@ -78,7 +78,7 @@ impl Core {
 
     /// How a stored message looks, if it is shown at all.
     fn view(&self, revolt: RevoltId, stream: StreamId, row: &PageRow) -> Option<MessageView> {
-        if row.id.hlc.ms > self.unix_ms() + SHOW_AHEAD_MS {
+        if self.is_far_ahead(&row.id) {
             return None;
         }
         let base = self.said(revolt, &row.envelope)?;
@@ -89,6 +89,11 @@ impl Core {
             .collect();
         let shown = fold(&base, &overlays)?;
         Some(self.dress(revolt, stream, shown))
+    }
+
+    /// Whether an event's time has yet to come, by any clock that is worth anything.
+    fn is_far_ahead(&self, id: &MessageId) -> bool {
+        id.hlc.ms > self.unix_ms() + SHOW_AHEAD_MS
     }
 
     fn said(&self, revolt: RevoltId, bytes: &[u8]) -> Option<Said> {
@@ -140,6 +145,9 @@ impl Core {
         event: &Event,
         envelope: &Envelope,
     ) -> Option<MessageView> {
+        if self.is_far_ahead(id) {
+            return None;
+        }
         let secret = self
             .revolts
             .get(&revolt)?

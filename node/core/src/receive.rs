@@ -12,7 +12,7 @@ use revnet_protocol::{
 
 use crate::chain::{Chain, Waiting as ChainWaiting};
 use crate::command::{Notice, Place};
-use crate::core::{ACKNOWLEDGE_AFTER, ADOPT_AHEAD_MS, Core, Timer, Waiting};
+use crate::core::{ACKNOWLEDGE_AFTER, ADOPT_AHEAD_MS, Core, SHOW_AHEAD_MS, Timer, Waiting};
 use crate::io::{Effect, Verdict};
 use crate::storage::{Query, RowKind, Write};
 
@@ -177,15 +177,11 @@ impl Core {
         let (device, seq) = (header.device, header.seq);
         let revolt = &self.revolts[&id];
         let is_control = self.streams[&stream].channel.is_none();
-        let heads_known = is_control
-            || header
-                .control_heads
-                .iter()
-                .all(|head| revolt.authority.contains(head));
+        let mut heads = header.control_heads.iter();
+        let unknown = heads.find(|head| !is_control && !revolt.authority.contains(head));
         let waiting = match revolt.secrets.get(&header.key_id) {
             None => Some(ChainWaiting::Key(header.key_id)),
-            Some(_) if !heads_known => Some(ChainWaiting::Heads),
-            Some(_) => None,
+            Some(_) => unknown.map(|head| ChainWaiting::Head(*head)),
         };
         if let Some(waiting) = waiting {
             self.chain_mut(stream, device).waiting = Some(waiting);
@@ -216,9 +212,11 @@ impl Core {
                     None
                 };
                 let forward = chain.opened == 0 || header.seg >= chain.seg;
+                // In the control stream cited acts may come later; there the reducer compares the stamps.
                 let cited = header
                     .control_heads
                     .iter()
+                    .filter(|_| !is_control)
                     .filter_map(|head| revolt.authority.hlc_of(head))
                     .max();
                 forward
@@ -226,6 +224,13 @@ impl Core {
                     && checked.id.hlc > chain.hlc
                     && cited.is_none_or(|cited| checked.id.hlc > cited)
             });
+        // Whoever writes after an act stamps later than it does. One from far ahead would take the words of all
+        // others along, to a time at which nobody shows them yet; so it waits for its time.
+        let ahead = checked.as_ref().map_or(0, |checked| checked.id.hlc.ms);
+        if is_control && ahead > self.unix_ms() + SHOW_AHEAD_MS {
+            self.chain_mut(stream, device).waiting = Some(ChainWaiting::Time(ahead));
+            return;
+        }
         let (seg, key_id, heads, prev) = (
             header.seg,
             header.key_id,
@@ -384,74 +389,67 @@ impl Core {
         }
     }
 
-    /// Reads chains of a revolt on whose keys or acts have come meanwhile.
+    /// Reads chains of a revolt on whose keys, acts or time have come meanwhile. All of them at once: each batch
+    /// with acts in it costs a replay of the whole control graph.
     pub(crate) fn reopen(&mut self, id: RevoltId) {
-        let Some(revolt) = self.revolts.get(&id) else {
+        let now = self.unix_ms();
+        let Some(revolt) = self.revolts.get_mut(&id) else {
             return;
         };
-        let mut ready = Vec::new();
+        if revolt.reopening {
+            return;
+        }
+        let ready = |chain: &Chain| match chain.waiting {
+            Some(ChainWaiting::Key(key)) => revolt.secrets.contains_key(&key),
+            Some(ChainWaiting::Head(head)) => revolt.authority.contains(&head),
+            Some(ChainWaiting::Time(ms)) => ms <= now + SHOW_AHEAD_MS,
+            None => true,
+        };
+        let mut ranges = Vec::new();
         for (stream_id, stream) in self.streams.iter().filter(|(_, s)| s.revolt == id) {
             for (device, chain) in &stream.chains {
-                let go = match chain.waiting {
-                    Some(ChainWaiting::Key(key)) => revolt.secrets.contains_key(&key),
-                    Some(ChainWaiting::Heads) => true,
-                    None => false,
-                };
-                if go && chain.opened < chain.tip {
-                    ready.push((*stream_id, *device, chain.opened + 1));
+                if chain.opened < chain.tip && ready(chain) {
+                    ranges.push((*stream_id, *device, chain.opened + 1));
                 }
             }
         }
-        for (stream, device, from) in ready {
-            self.chain_mut(stream, device).waiting = None;
-            let query = Query::Ranges {
-                ranges: vec![(stream, device, from)],
-                max_bytes: REOPEN_BYTES,
-            };
-            self.load(query, Waiting::Reopen { stream, device });
+        if ranges.is_empty() {
+            return;
         }
+        revolt.reopening = true;
+        self.control_first(&mut ranges);
+        let query = Query::Ranges {
+            ranges,
+            max_bytes: REOPEN_BYTES,
+        };
+        self.load(query, Waiting::Reopen { revolt: id });
     }
 
-    pub(crate) fn reopen_loaded(
-        &mut self,
-        stream: StreamId,
-        device: DeviceId,
-        envelopes: Vec<Vec<u8>>,
-    ) {
-        let Some(known) = self.streams.get(&stream) else {
+    pub(crate) fn reopen_loaded(&mut self, id: RevoltId, envelopes: Vec<Vec<u8>>) {
+        let Some(revolt) = self.revolts.get_mut(&id) else {
             return;
         };
-        let revolt = known.revolt;
+        revolt.reopening = false;
         let mut gathered = Gathered::default();
         for bytes in envelopes {
             let Ok(envelope) = Envelope::decode(&bytes) else {
-                break;
-            };
-            let chain = self.chain_mut(stream, device);
-            if envelope.header.seq != chain.opened + 1 {
                 continue;
-            }
-            let id = envelope.header.id();
-            gathered.touched.insert((stream, device));
-            self.open(revolt, stream, id, envelope, &mut gathered);
-            if self.chain_mut(stream, device).waiting.is_some() {
-                break;
+            };
+            let (stream, device) = (envelope.header.stream, envelope.header.device);
+            let chain = self
+                .streams
+                .get(&stream)
+                .and_then(|s| s.chains.get(&device));
+            if chain.is_some_and(|chain| envelope.header.seq == chain.opened + 1) {
+                let envelope_id = envelope.header.id();
+                self.open(id, stream, envelope_id, envelope, &mut gathered);
+                gathered.touched.insert((stream, device));
             }
         }
-        let chain = self.chain_mut(stream, device);
-        let (more, from, waits) = (
-            chain.opened < chain.tip,
-            chain.opened + 1,
-            chain.waiting.is_some(),
-        );
         let progressed = !gathered.touched.is_empty();
-        self.finish(revolt, gathered);
-        if more && !waits && progressed {
-            let query = Query::Ranges {
-                ranges: vec![(stream, device, from)],
-                max_bytes: REOPEN_BYTES,
-            };
-            self.load(query, Waiting::Reopen { stream, device });
+        self.finish(id, gathered);
+        if progressed {
+            self.reopen(id);
         }
     }
 

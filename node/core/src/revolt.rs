@@ -48,6 +48,8 @@ pub(crate) struct Revolt {
     pub(crate) joining: Option<Joining>,
     /// The goodbye is written; when others have it, the revolt is forgotten here.
     pub(crate) leaving: bool,
+    /// Stored envelopes that can be read now are on their way from the store.
+    pub(crate) reopening: bool,
     pub(crate) outbox: BTreeMap<StreamId, VecDeque<(u64, OutboxItem)>>,
     pub(crate) next_outbox: u64,
 }
@@ -69,6 +71,7 @@ impl Revolt {
             record,
             joining,
             leaving: false,
+            reopening: false,
             outbox: BTreeMap::new(),
             next_outbox: 1,
         }

@@ -154,7 +154,7 @@ impl Core {
     }
 
     /// Without the acts that make a channel or admit an author, what they wrote there can't be taken.
-    fn control_first(&self, ranges: &mut [(StreamId, DeviceId, u64)]) {
+    pub(crate) fn control_first(&self, ranges: &mut [(StreamId, DeviceId, u64)]) {
         ranges.sort_by_key(|(stream, ..)| {
             self.streams.get(stream).is_none_or(|s| s.channel.is_some())
         });

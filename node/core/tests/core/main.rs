@@ -1,0 +1,6 @@
+//! Cores driven by hand, in small exact situations: clocks that are wrong, people who sign what no honest program
+//! signs, indexes made anew.
+
+mod clocks;
+mod forger;
+mod home;
