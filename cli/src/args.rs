@@ -67,7 +67,7 @@ pub(crate) enum Command {
     /// Show the linked peers
     Peers,
     /// Check the node and its surroundings, and say what to do
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Your identity
     #[command(subcommand)]
     Id(id::IdCommand),
@@ -117,7 +117,7 @@ impl Command {
             Self::Down => node::down(context),
             Self::Status => node::status(context),
             Self::Peers => node::peers(context),
-            Self::Doctor => doctor::run(context),
+            Self::Doctor(args) => doctor::run(context, args),
             Self::Id(command) => id::run(context, command),
             Self::Revolt(command) => revolt::run(context, command),
             Self::Invite(command) => invite::run(context, command),

@@ -5,6 +5,7 @@
 mod config;
 mod handle;
 pub mod identity;
+mod rebuild;
 mod runtime;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 pub use crate::config::{ConfigError, UpArgs};
 pub use crate::handle::Handle;
+pub use crate::rebuild::{Rebuilt, rebuild};
 
 /// How many commands may wait for the loop.
 const COMMANDS: usize = 1024;

@@ -484,7 +484,7 @@ impl Runtime {
     }
 }
 
-fn unix() -> Duration {
+pub(crate) fn unix() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use clap::Args;
+use indicatif::ProgressBar;
 use revnet_api::dto::{NetworkStatus, RelayState, Status};
 use serde::Serialize;
 
@@ -54,7 +56,24 @@ fn finding(
     }
 }
 
-pub(crate) fn run(context: &Context) -> Result<()> {
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is on disk as messages is the truth; the index that logs are read by follows from it. --rebuild makes it anew, and
+says whether anything in it was wrong. Stop the node before ('revnet down').
+
+Examples:
+  revnet doctor
+  revnet doctor --rebuild")]
+pub(crate) struct DoctorArgs {
+    /// Make the index of all messages anew; only while the node is stopped
+    #[arg(long)]
+    rebuild: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &DoctorArgs) -> Result<()> {
+    if args.rebuild {
+        return rebuild(context);
+    }
     let mut findings = vec![writable(&context.data_dir)];
     findings.extend(space(&context.data_dir));
     let asked = context.client().and_then(|client| node(&client));
@@ -77,6 +96,37 @@ pub(crate) fn run(context: &Context) -> Result<()> {
         None if bad => Err(Failure::failed("something needs your attention")),
         None => Ok(()),
     }
+}
+
+fn rebuild(context: &Context) -> Result<()> {
+    let bar = if context.out.json {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new_spinner()
+    };
+    let told = |entries| bar.set_message(format!("{entries} entries"));
+    let done = revnet_node::rebuild(&context.data_dir, told)
+        .map_err(|error| Failure::failed(format!("{error:#}")))?;
+    bar.finish_and_clear();
+    context.out.show(&done, || {
+        let what = if (done.added, done.removed) == (0, 0) {
+            "nothing had been wrong".to_owned()
+        } else {
+            format!(
+                "{} had been missing, {} had no ground",
+                done.added, done.removed
+            )
+        };
+        format!(
+            "made the index anew: {} in {}; {what}\n",
+            plural(done.entries, "entry", "entries"),
+            plural(done.streams, "stream", "streams"),
+        )
+    })
+}
+
+fn plural(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn words(findings: &[Finding]) -> String {

@@ -42,11 +42,24 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
+    /// Longest encoded state, in bytes.
+    pub(crate) const MAX_STATE: usize = 4096;
+
     /// A chain that was read from the disk.
     pub(crate) fn restored(self) -> Self {
         Self {
             durable: (self.tip, self.tip_id),
             ..self
+        }
+    }
+
+    /// The same envelopes, of which nothing has been read. What their author signed twice stays known.
+    pub(crate) fn unread(self) -> Self {
+        Self {
+            tip: self.tip,
+            tip_id: self.tip_id,
+            forked: self.forked,
+            ..Self::default()
         }
     }
 

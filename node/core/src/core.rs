@@ -10,7 +10,7 @@ use revnet_protocol::{
     DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hlc, RevoltId, StreamId, UserId,
 };
 
-use crate::chain::Stream;
+use crate::chain::{Chain, Stream};
 use crate::command::{Command, CommandError, Notice, Reply};
 use crate::io::{Effect, Input, MILLI, Mono, SECOND};
 use crate::link::Link;
@@ -112,6 +112,8 @@ pub struct Core {
     pub(crate) arrivals: u64,
     pub(crate) revolts: BTreeMap<RevoltId, Revolt>,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
+    /// Stored chains of streams that aren't known yet.
+    pub(crate) unplaced: BTreeMap<StreamId, Vec<(DeviceId, Chain)>>,
     pub(crate) links: BTreeMap<DeviceId, Link>,
     pub(crate) addresses: BTreeMap<DeviceId, Vec<String>>,
     pub(crate) dials: BTreeMap<DeviceId, crate::connect::Dial>,
@@ -143,6 +145,7 @@ impl Core {
             arrivals: boot.position,
             revolts: BTreeMap::new(),
             streams: BTreeMap::new(),
+            unplaced: BTreeMap::new(),
             links: BTreeMap::new(),
             addresses: BTreeMap::new(),
             dials: BTreeMap::new(),

@@ -17,6 +17,7 @@ mod join;
 mod keys;
 mod link;
 mod query;
+pub mod rebuild;
 mod receive;
 mod revolt;
 pub mod storage;

@@ -150,26 +150,18 @@ impl Core {
             self.restore_record(*space, key, value);
         }
         for (stream, device, state) in &boot.chains {
-            if let (Some(stream), Ok(chain)) =
-                (self.streams.get_mut(stream), decode::<Chain>(state, 4096))
-            {
-                *stream.chain_mut(*device) = chain.restored();
+            if let Ok(chain) = decode::<Chain>(state, Chain::MAX_STATE) {
+                let of_stream = self.unplaced.entry(*stream).or_default();
+                of_stream.push((*device, chain.restored()));
             }
         }
+        self.place_chains();
         for bytes in boot.control {
             self.restore_act(&bytes);
         }
         let revolts: Vec<_> = self.revolts.keys().copied().collect();
         for revolt in &revolts {
             self.refresh_channels(*revolt);
-        }
-        // Channel streams are known only now, so their chains are read in a second pass.
-        for (stream, device, state) in &boot.chains {
-            if let (Some(stream), Ok(chain)) =
-                (self.streams.get_mut(stream), decode::<Chain>(state, 4096))
-            {
-                *stream.chain_mut(*device) = chain.restored();
-            }
         }
         for revolt in revolts {
             self.reopen(revolt);
@@ -264,6 +256,22 @@ impl Core {
                 .entry(stream)
                 .or_insert_with(|| Stream::new(id, Some(*channel)));
         }
+        self.place_chains();
+    }
+
+    /// Gives stored chains to streams that have become known. A channel is known once the act that makes it has been
+    /// read, which may be long after the start; to begin its chains anew would sign second histories.
+    fn place_chains(&mut self) {
+        let streams = &mut self.streams;
+        self.unplaced.retain(|id, chains| {
+            let Some(stream) = streams.get_mut(id) else {
+                return true;
+            };
+            for (device, chain) in std::mem::take(chains) {
+                *stream.chain_mut(device) = chain;
+            }
+            false
+        });
     }
 
     /// After acts were added to a revolt's control graph.

@@ -8,5 +8,7 @@ mod first_steps;
 mod import;
 #[path = "lab/kill.rs"]
 mod kill;
+#[path = "lab/rebuild.rs"]
+mod rebuild;
 #[path = "lab/three_nodes.rs"]
 mod three_nodes;

@@ -4,3 +4,4 @@
 mod clocks;
 mod forger;
 mod home;
+mod rebuild;
