@@ -12,7 +12,7 @@ use revnet_protocol::{
 
 use revnet_crdt::authority::Wish;
 
-use crate::command::{ChannelEdit, Command, CommandError, Draft, Place, Reply};
+use crate::command::{ChannelEdit, Command, CommandError, Draft, Notice, Place, Reply};
 use crate::core::{Core, Waiting};
 use crate::query::{LogJob, read_event};
 use crate::revolt::{Record, Revolt, secret_key};
@@ -70,12 +70,11 @@ impl Core {
             Command::Peers => Ok(Some(Reply::Peers(self.peers()))),
             Command::Rename { name } => self.rename(id, name),
             Command::CreateRevolt { settings } => self.create_revolt(id, settings),
-            Command::ListRevolts => self
-                .revolts
-                .keys()
-                .map(|id| self.revolt_info(id))
-                .collect::<Result<_, _>>()
-                .map(|all| Some(Reply::Revolts(all))),
+            Command::ListRevolts => {
+                let known = self.revolts.keys();
+                let shown = known.filter_map(|id| self.revolt_info(id).ok());
+                Ok(Some(Reply::Revolts(shown.collect())))
+            }
             Command::ShowRevolt { revolt } => self.show(&revolt),
             Command::EditRevolt { revolt, settings } => {
                 check_settings(&settings)?;
@@ -314,6 +313,7 @@ impl Core {
             Record {
                 name: name.to_owned(),
                 joining: None,
+                leaving: false,
             },
         );
         known.secrets.insert(secret.key_id(), secret.clone());
@@ -369,17 +369,16 @@ impl Core {
         let member = known.level_of(&self.user()).is_some();
         match known.sending_secret().cloned().filter(|_| member) {
             Some(secret) => {
-                self.revolts
+                let record = &mut self
+                    .revolts
                     .get_mut(&revolt)
                     .expect("looked up above")
-                    .leaving = true;
-                self.author_then(
-                    revolt,
-                    &Act::Leave,
-                    &secret,
-                    Vec::new(),
-                    Some((id, Reply::Done)),
-                );
+                    .record;
+                record.leaving = true;
+                let record = self.save_record(&revolt).expect("looked up above");
+                let answer = Some((id, Reply::Done));
+                self.author_then(revolt, &Act::Leave, &secret, vec![record], answer);
+                self.notice(Notice::RevoltGone { revolt });
                 Ok(None)
             }
             None => {

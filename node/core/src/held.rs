@@ -65,7 +65,7 @@ impl Core {
             if *seq > chain.tip || (*seq == chain.tip && *id != chain.tip_id) {
                 continue;
             }
-            let (revolt, channel) = (known.revolt, known.channel);
+            let (revolt, channel, tip) = (known.revolt, known.channel, chain.tip);
             let have = self
                 .holders
                 .entry(*stream)
@@ -85,7 +85,29 @@ impl Core {
                     seq: *seq,
                     people,
                 });
+            } else if *seq == tip {
+                self.forget_if_left(revolt);
             }
+        }
+    }
+
+    /// Forgets a revolt that this person has left, once somebody who stays has the goodbye, or nobody stays.
+    pub(crate) fn forget_if_left(&mut self, id: RevoltId) {
+        let Some(revolt) = self.revolts.get(&id).filter(|r| r.record.leaving) else {
+            return;
+        };
+        let state = revolt.authority.state();
+        let me = self.device();
+        let tip = self.streams[&revolt.control]
+            .chains
+            .get(&me)
+            .map_or(0, |chain| chain.tip);
+        let holders = self.holders.get(&revolt.control).into_iter().flatten();
+        let told = holders
+            .filter(|(_, seq)| **seq >= tip)
+            .any(|(device, _)| state.user_of(device).is_some_and(|(_, current)| current));
+        if told || state.members.is_empty() {
+            self.forget_revolt(id);
         }
     }
 

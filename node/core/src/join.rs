@@ -43,6 +43,7 @@ impl Core {
         let record = Record {
             name: link.name.clone(),
             joining: Some((link.seed, link.addresses.clone())),
+            leaving: false,
         };
         if let Some(known) = self.revolts.get_mut(&id) {
             let before = known.joining.take().and_then(|joining| joining.command);

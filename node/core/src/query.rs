@@ -201,7 +201,7 @@ impl Core {
             user: self.user(),
             device: self.device(),
             name: self.me.name.clone(),
-            revolts: self.revolts.len(),
+            revolts: self.revolts.values().filter(|r| !r.record.leaving).count(),
             peers: self.links.len(),
             outbox: self
                 .revolts

@@ -35,6 +35,8 @@ pub(crate) struct Record {
     pub(crate) name: String,
     /// The invite's secret and addresses, while joining.
     pub(crate) joining: Option<([u8; 32], Vec<String>)>,
+    /// The goodbye is written; when a member has it, the revolt is forgotten here.
+    pub(crate) leaving: bool,
 }
 
 #[derive(Debug)]
@@ -46,8 +48,6 @@ pub(crate) struct Revolt {
     pub(crate) chunks: BTreeMap<KeyId, Vec<SlotChunk>>,
     pub(crate) record: Record,
     pub(crate) joining: Option<Joining>,
-    /// The goodbye is written; when others have it, the revolt is forgotten here.
-    pub(crate) leaving: bool,
     /// Stored envelopes that can be read now are on their way from the store.
     pub(crate) reopening: bool,
     pub(crate) outbox: BTreeMap<StreamId, VecDeque<(u64, OutboxItem)>>,
@@ -70,7 +70,6 @@ impl Revolt {
             chunks: BTreeMap::new(),
             record,
             joining,
-            leaving: false,
             reopening: false,
             outbox: BTreeMap::new(),
             next_outbox: 1,
@@ -228,8 +227,10 @@ impl Core {
         self.revolts.insert(revolt.id, revolt);
     }
 
+    /// A revolt as people ask for it: one that they have left is gone for them.
     pub(crate) fn revolt(&self, id: &RevoltId) -> Result<&Revolt, CommandError> {
-        self.revolts.get(id).ok_or(CommandError::NotFound("revolt"))
+        let known = self.revolts.get(id).filter(|revolt| !revolt.record.leaving);
+        known.ok_or(CommandError::NotFound("revolt"))
     }
 
     pub(crate) fn channel_stream(
@@ -336,7 +337,9 @@ impl Core {
         }
         self.drop_topics(id);
         self.store(writes, None);
-        self.notice(Notice::RevoltGone { revolt: id });
+        if !revolt.record.leaving {
+            self.notice(Notice::RevoltGone { revolt: id });
+        }
     }
 
     pub(crate) fn save_record(&self, id: &RevoltId) -> Option<crate::storage::Write> {

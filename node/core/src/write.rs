@@ -631,9 +631,7 @@ impl Core {
             self.push(revolt, &envelopes);
         }
         self.spread(revolt, stream, envelopes, at);
-        if self.revolts[&revolt].leaving {
-            self.forget_revolt(revolt);
-        }
+        self.forget_if_left(revolt);
     }
 
     /// Gossips own envelopes, or where they are many, that there are more.

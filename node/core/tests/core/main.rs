@@ -4,4 +4,5 @@
 mod clocks;
 mod forger;
 mod home;
+mod leaving;
 mod rebuild;

@@ -1,0 +1,67 @@
+//! A goodbye reaches those who stay, even if nobody could hear it at first.
+
+use revnet_core::command::{Command, Place, Reply};
+use revnet_core::storage::{Boot, Space};
+
+use crate::home::{Home, join, link, part, talk};
+
+fn listed(home: &mut Home) -> usize {
+    let Reply::Revolts(revolts) = home.ask(Command::ListRevolts) else {
+        panic!("revolts")
+    };
+    revolts.len()
+}
+
+fn kept(home: &Home) -> usize {
+    let boot = Boot::read(&home.storage).expect("memory reads");
+    let records = boot.records.keys();
+    records.filter(|(space, _)| *space == Space::Revolt).count()
+}
+
+fn pair() -> (Home, Home, Place) {
+    let (mut ada, mut ben) = (Home::new(1), Home::new(2));
+    let at = ada.found();
+    join(&mut ada, &mut ben, at);
+    (ada, ben, at)
+}
+
+#[test]
+fn a_revolt_left_alone_is_gone_at_once_and_told_of_later() {
+    let (mut ada, mut ben, at) = pair();
+    part(&mut ada, &mut ben);
+    let revolt = at.revolt;
+    ben.ask(Command::LeaveRevolt { revolt });
+    assert_eq!(listed(&mut ben), 0, "it is gone for ben");
+    ben.restart();
+    assert_eq!((listed(&mut ben), kept(&ben)), (0, 1));
+    link(&mut ada, &mut ben);
+    ada.pass(1000);
+    talk(&mut ada, &mut ben);
+    assert_eq!(ada.names(revolt), ["person 1"]);
+    assert_eq!(kept(&ben), 0, "ada has the goodbye");
+}
+
+#[test]
+fn whoever_comes_back_before_the_goodbye_was_heard_is_in_again() {
+    let (mut ada, mut ben, at) = pair();
+    part(&mut ada, &mut ben);
+    let revolt = at.revolt;
+    ben.ask(Command::LeaveRevolt { revolt });
+    let invite = ada.invite(revolt);
+    let command = ben.begin(Command::Join { link: invite });
+    link(&mut ada, &mut ben);
+    // Those who stay rotate after somebody has left.
+    ada.pass(10_000);
+    talk(&mut ada, &mut ben);
+    assert!(matches!(ben.answer(command), Reply::Revolt(_)));
+    assert_eq!(ada.names(revolt), ["person 1", "person 2"]);
+    assert_eq!((listed(&mut ben), kept(&ben)), (1, 1));
+}
+
+#[test]
+fn the_last_one_leaves_nothing_behind() {
+    let mut ada = Home::new(1);
+    let revolt = ada.found().revolt;
+    ada.ask(Command::LeaveRevolt { revolt });
+    assert_eq!((listed(&mut ada), kept(&ada)), (0, 0));
+}
