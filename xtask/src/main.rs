@@ -16,6 +16,7 @@ mod purity;
 mod rustsource;
 mod stage;
 mod suites;
+mod supply;
 mod tools;
 mod workspace;
 

@@ -8,7 +8,7 @@ use crate::options::Request;
 use crate::purity::PURE;
 use crate::stage::{Stage, described, run_all};
 use crate::workspace::{Workspace, run};
-use crate::{Failure, direction, hygiene, purity, tools};
+use crate::{Failure, direction, hygiene, purity, supply, tools};
 
 /// Seeds that the simulation runs in `check` and in `ci`.
 const SEEDS_CHECK: &str = "20";
@@ -48,6 +48,11 @@ pub(crate) fn ci(workspace: &Workspace, arguments: &[String]) -> Result<(), Fail
         hygiene_of_files(),
         crate_direction(),
         pure_sources(),
+        Stage::new(
+            "supply",
+            "licences and origins of the dependencies",
+            supply::check,
+        ),
         lints(),
         Stage::new("build", "everything, as the tests need it", |workspace| {
             run(&mut workspace.cargo(&["build", "--workspace", "--all-targets"]))?;
