@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    channel, completions, doctor, export, id, import, invite, join, log, member, message, node,
-    open, revolt, send, token, up,
+    channel, completions, doctor, export, id, import, invite, join, log, man, member, message,
+    node, open, revolt, send, token, up,
 };
 
 /// Communities without a server: this program is your node, and talks to it.
@@ -105,6 +105,8 @@ pub(crate) enum Command {
     Token(token::TokenCommand),
     /// Print completions for a shell
     Completions(completions::CompletionsArgs),
+    /// Print or write the manual pages
+    Man(man::ManArgs),
 }
 
 /// Runs a command against its module.
@@ -133,6 +135,7 @@ impl Command {
             Self::Export(args) => export::run(context, args),
             Self::Token(command) => token::run(context, command),
             Self::Completions(args) => completions::run(args),
+            Self::Man(args) => man::run(context, args),
         }
     }
 }

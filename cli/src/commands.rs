@@ -14,6 +14,7 @@ pub(crate) mod import;
 pub(crate) mod invite;
 pub(crate) mod join;
 pub(crate) mod log;
+pub(crate) mod man;
 pub(crate) mod member;
 pub(crate) mod message;
 pub(crate) mod node;

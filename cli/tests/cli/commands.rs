@@ -271,3 +271,19 @@ fn completions_know_the_commands() {
         assert!(outcome.out.contains("doctor"), "{shell}");
     }
 }
+
+#[test]
+fn manual_pages_are_there_for_all_commands() {
+    let server = server();
+    let page = run(&server, &["man"]);
+    assert_eq!(page.code, 0, "{}", page.err);
+    assert!(page.out.contains(".TH revnet 1"), "{}", page.out);
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("man1");
+    let dir = dir.to_str().expect("the folder's name is text");
+    let outcome = run(&server, &["man", "--dir", dir]);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    for name in ["revnet.1", "revnet-invite-new.1", "revnet-send.1"] {
+        assert!(folder.path().join("man1").join(name).exists(), "{name}");
+    }
+}
