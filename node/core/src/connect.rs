@@ -269,6 +269,9 @@ impl Core {
         let Some(revolt) = self.revolts.get(&id) else {
             return;
         };
+        if !self.may_author(&id) {
+            return;
+        }
         let user = self.user();
         let authority = &revolt.authority;
         let may = authority.judge(

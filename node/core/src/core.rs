@@ -76,6 +76,8 @@ pub(crate) enum Timer {
     Acknowledge,
     /// Find and dial members.
     Connect,
+    /// Write what waited for somebody to be heard.
+    Early,
     /// Give up on a join.
     JoinDeadline(RevoltId),
     /// Rotate an epoch whose time has come.
@@ -90,6 +92,7 @@ impl Timer {
             Self::AntiEntropy(_) => "anti-entropy",
             Self::Acknowledge => "acknowledge",
             Self::Connect => "connect",
+            Self::Early => "early",
             Self::JoinDeadline(_) => "join-deadline",
             Self::Rotate(_) => "rotate",
             Self::Housekeeping => "housekeeping",
@@ -122,6 +125,9 @@ pub struct Core {
     pub(crate) unacknowledged: BTreeSet<(StreamId, DeviceId)>,
     pub(crate) cursors: BTreeMap<(RevoltId, DeviceId), revnet_protocol::frame::Cursor>,
     pub(crate) holders: BTreeMap<StreamId, BTreeMap<DeviceId, u64>>,
+    /// Commands that write acts and came before anybody was heard.
+    early: Vec<(u64, Command)>,
+    started: Mono,
     effects: VecDeque<Effect>,
     timers: BTreeSet<(Mono, Timer)>,
     waiting: BTreeMap<u64, Waiting>,
@@ -154,6 +160,8 @@ impl Core {
             unacknowledged: BTreeSet::new(),
             cursors: BTreeMap::new(),
             holders: BTreeMap::new(),
+            early: Vec::new(),
+            started: now,
             effects: VecDeque::new(),
             timers: BTreeSet::new(),
             waiting: BTreeMap::new(),
@@ -163,6 +171,7 @@ impl Core {
         core.restore(boot);
         core.arm(Timer::Connect, 0);
         core.arm(Timer::Housekeeping, 0);
+        core.arm(Timer::Early, FIRST_WORDS);
         core
     }
 
@@ -207,6 +216,7 @@ impl Core {
                 Timer::AntiEntropy(peer) => self.anti_entropy(peer),
                 Timer::Acknowledge => self.acknowledge(),
                 Timer::Connect => self.connect(),
+                Timer::Early => self.run_early(),
                 Timer::JoinDeadline(revolt) => self.join_deadline(revolt),
                 Timer::Rotate(revolt) => self.rotate_if_due(revolt),
                 Timer::Housekeeping => self.housekeeping(),
@@ -348,6 +358,9 @@ impl Core {
                 self.reply(command, Err(error.clone().into()));
             }
         }
+        for (command, _) in std::mem::take(&mut self.early) {
+            self.reply(command, Err(error.clone().into()));
+        }
         let joining: Vec<_> = self
             .revolts
             .values_mut()
@@ -414,12 +427,48 @@ impl Core {
         }
     }
 
+    /// Whether a device may write an act: it has heard a member since its start, or nobody is to be heard. Somebody
+    /// who put back an old copy of the data directory would otherwise sign second histories.
+    pub(crate) fn may_author(&self, id: &RevoltId) -> bool {
+        let waited = self.now >= self.started + FIRST_WORDS;
+        waited
+            || self
+                .revolts
+                .get(id)
+                .is_none_or(|revolt| revolt.heard || revolt.is_alone(&self.device()))
+    }
+
+    fn is_early(&self, command: &Command) -> bool {
+        match command {
+            Command::EditRevolt { revolt, .. }
+            | Command::LeaveRevolt { revolt }
+            | Command::CreateInvite { revolt, .. }
+            | Command::RevokeInvite { revolt, .. }
+            | Command::CreateChannel { revolt, .. }
+            | Command::EditChannel { revolt, .. }
+            | Command::SetMember { revolt, .. } => !self.may_author(revolt),
+            Command::Rename { .. } => !self.revolts.keys().all(|id| self.may_author(id)),
+            _ => false,
+        }
+    }
+
+    /// Runs the commands that waited for somebody to be heard.
+    pub(crate) fn run_early(&mut self) {
+        for (id, command) in std::mem::take(&mut self.early) {
+            self.command(id, command);
+        }
+    }
+
     fn command(&mut self, id: u64, command: Command) {
         if let Some(error) = self.failed.clone() {
             return self.reply(id, Err(error.into()));
         }
-        if self.waiting.len() > MAX_WAITING {
+        if self.waiting.len() + self.early.len() > MAX_WAITING {
             return self.reply(id, Err(CommandError::Busy));
+        }
+        if self.is_early(&command) {
+            self.early.push((id, command));
+            return;
         }
         match self.run(id, command) {
             Ok(Some(reply)) => self.reply(id, Ok(reply)),
@@ -428,6 +477,9 @@ impl Core {
         }
     }
 }
+
+/// How long after a start a device waits to hear of its own newest acts before it writes another one.
+const FIRST_WORDS: Mono = 3 * SECOND;
 
 /// More outstanding questions to the store than this, and commands are refused for the moment.
 const MAX_WAITING: usize = 4096;

@@ -8,7 +8,8 @@ use revnet_protocol::seal::{HpkePublic, HpkeSecret};
 use revnet_protocol::{Act, DeviceId, InviteSecret, KeyId, RevoltId, encode};
 
 use crate::chain::Waiting;
-use crate::core::Core;
+use crate::core::{Core, Timer};
+use crate::io::SECOND;
 use crate::revolt::secret_key;
 use crate::storage::{Space, Write};
 
@@ -152,8 +153,13 @@ impl Core {
             return;
         };
         let member = revolt.level_of(&self.user()).is_some();
-        if member && revolt.authority.state().rotation_due(&Audience::Revolt) {
+        if !member || !revolt.authority.state().rotation_due(&Audience::Revolt) {
+            return;
+        }
+        if self.may_author(&id) {
             self.rotate(id);
+        } else {
+            self.arm(Timer::Rotate(id), SECOND);
         }
     }
 

@@ -14,12 +14,15 @@ use crate::chain::{Chain, Waiting as ChainWaiting};
 use crate::command::{Notice, Place};
 use crate::core::{ACKNOWLEDGE_AFTER, ADOPT_AHEAD_MS, Core, SHOW_AHEAD_MS, Timer, Waiting};
 use crate::io::{Effect, Verdict};
-use crate::storage::{Query, RowKind, Write};
+use crate::storage::{Query, RowKind, Space, Write};
 
 /// How many stored bytes are read again at once when a chain becomes readable.
 const REOPEN_BYTES: usize = 1024 * 1024;
 /// More new messages than this in one answer are announced as growth, not one by one.
 const ANNOUNCE: usize = 16;
+
+/// Where the name of the store is, when it isn't the one that it was made with.
+pub(crate) const STORE_ID: &[u8] = b"store";
 
 /// What became of an envelope that was offered to its chain.
 enum Placed {
@@ -149,6 +152,14 @@ impl Core {
             bytes: envelope.encode(),
         });
         gathered.touched.insert((stream, device));
+        if device == self.device() {
+            // The store is an old copy. Positions in its log of arrivals stand for something else at the peers.
+            self.store_id = self.random();
+            let id = self.store_id.to_vec();
+            gathered
+                .writes
+                .push(Self::put(Space::Local, STORE_ID.to_vec(), id));
+        }
         let chain = self.chain_mut(stream, device);
         chain.tip = seq;
         chain.tip_id = id;

@@ -12,6 +12,7 @@ use crate::chain::{Chain, Stream};
 use crate::command::{CommandError, Notice};
 use crate::core::{Core, Timer};
 use crate::io::{MILLI, SECOND};
+use crate::receive::STORE_ID;
 use crate::storage::{Boot, Space};
 use crate::write::Waiting as OutboxItem;
 
@@ -48,6 +49,8 @@ pub(crate) struct Revolt {
     pub(crate) chunks: BTreeMap<KeyId, Vec<SlotChunk>>,
     pub(crate) record: Record,
     pub(crate) joining: Option<Joining>,
+    /// A member was heard to the end since the start.
+    pub(crate) heard: bool,
     /// Stored envelopes that can be read now are on their way from the store.
     pub(crate) reopening: bool,
     pub(crate) outbox: BTreeMap<StreamId, VecDeque<(u64, OutboxItem)>>,
@@ -70,6 +73,7 @@ impl Revolt {
             chunks: BTreeMap::new(),
             record,
             joining,
+            heard: false,
             reopening: false,
             outbox: BTreeMap::new(),
             next_outbox: 1,
@@ -99,6 +103,12 @@ impl Revolt {
             .state()
             .user_of(device)
             .is_some_and(|(_, current)| current)
+    }
+
+    /// Whether no other device is a member's.
+    pub(crate) fn is_alone(&self, device: &revnet_protocol::DeviceId) -> bool {
+        let members = self.authority.state().members.values();
+        members.flat_map(|m| m.devices.keys()).all(|d| d == device)
     }
 
     /// The secret to write with now.
@@ -201,6 +211,9 @@ impl Core {
             }
             (Space::Cursor, _) => self.restore_cursor(key, value),
             (Space::Outbox, _) => self.restore_outbox(key, value),
+            (Space::Local, _) if key == STORE_ID => {
+                self.store_id = value.try_into().unwrap_or(self.store_id);
+            }
             (Space::Local, _) if key == b"name" => {
                 if let Ok(name) = String::from_utf8(value.to_vec()) {
                     self.me.name = name;

@@ -389,6 +389,9 @@ impl Core {
             return;
         };
         if member && link.synced.insert(revolt) {
+            let known = self.revolts.get_mut(&revolt);
+            known.expect("its members were looked up").heard = true;
+            self.run_early();
             self.flush_outbox(revolt);
             self.continue_join(revolt);
         }

@@ -195,13 +195,7 @@ impl Core {
         if revolt.level_of(&self.user()).is_none() {
             return false;
         }
-        let me = self.device();
-        let alone = state
-            .members
-            .values()
-            .flat_map(|m| m.devices.keys())
-            .all(|device| *device == me);
-        if !alone && !self.is_synced(id) {
+        if !revolt.is_alone(&self.device()) && !self.is_synced(id) {
             return false;
         }
         if state.rotation_due(&revnet_protocol::Audience::Revolt) {

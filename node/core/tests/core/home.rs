@@ -109,6 +109,11 @@ impl Home {
         self.replies.swap_remove(at.expect("it is answered")).1
     }
 
+    /// Whether a command has been answered.
+    pub(crate) fn answered(&self, id: u64) -> bool {
+        self.replies.iter().any(|(have, _)| *have == id)
+    }
+
     #[track_caller]
     pub(crate) fn ask(&mut self, command: Command) -> Reply {
         let id = self.begin(command);
@@ -182,6 +187,16 @@ impl Home {
             Ok(Answer::Keys(keys)) => keys,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The names of a revolt's channels.
+    pub(crate) fn channels(&mut self, revolt: RevoltId) -> Vec<String> {
+        let Reply::Revolt(detail) = self.ask(Command::ShowRevolt { revolt }) else {
+            panic!("a revolt")
+        };
+        let mut names: Vec<_> = detail.channels.into_iter().map(|c| c.name).collect();
+        names.sort();
+        names
     }
 
     /// What others are called here.

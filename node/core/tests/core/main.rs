@@ -6,3 +6,4 @@ mod forger;
 mod home;
 mod leaving;
 mod rebuild;
+mod restored;
