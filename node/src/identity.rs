@@ -38,7 +38,9 @@ pub enum IdentityError {
     #[error("{0} is damaged: restore it from your backup, or with: revnet id restore")]
     Damaged(PathBuf),
     /// The passphrase doesn't fit, or is missing.
-    #[error("the passphrase is wrong (or missing)")]
+    #[error(
+        "the passphrase is wrong or missing; give it with --passphrase-file FILE or in REVNET_PASSPHRASE"
+    )]
     Passphrase,
     /// The root key is on another device.
     #[error("the root key isn't on this device: ask the device where the identity was made")]

@@ -18,6 +18,7 @@ use revnet_net::NetConfig;
 use revnet_store::{Options, RedbStorage};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
 use tokio::sync::{broadcast, mpsc, watch};
 
 pub use crate::config::{ConfigError, UpArgs};
@@ -51,6 +52,8 @@ pub async fn run(
     ready: impl FnOnce(&str) + Send,
 ) -> anyhow::Result<()> {
     identity::prepare(data_dir)?;
+    // A limit on the size of files is an error of a write then, like a full disk, and not the end.
+    let _too_large = tokio::signal::unix::signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     let config = config::Config::merge(&args, data_dir)?;
     let me = match identity::load(data_dir) {
         Err(identity::IdentityError::Missing(_)) => {
@@ -178,7 +181,7 @@ fn whoami() -> String {
 }
 
 async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
+    use tokio::signal::unix::signal;
     let (Ok(mut term), Ok(mut int)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),

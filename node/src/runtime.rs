@@ -53,6 +53,8 @@ pub(crate) struct Runtime {
     started: Instant,
     engine: Option<Engine>,
     reopen: Reopen,
+    /// When the store is opened again; of meaning while there is no engine.
+    reopen_at: TokioInstant,
     lives: u64,
     net: NetHandle,
     backlog: VecDeque<NetCommand>,
@@ -82,6 +84,7 @@ impl Runtime {
             started: Instant::now(),
             engine: None,
             reopen,
+            reopen_at: TokioInstant::now(),
             lives: 0,
             net,
             backlog: VecDeque::new(),
@@ -163,7 +166,7 @@ impl Runtime {
         {
             Some(Some((at, _))) => TokioInstant::from_std(self.started + Duration::from_nanos(at)),
             Some(None) => TokioInstant::now() + Duration::from_secs(60),
-            None => TokioInstant::now() + REOPEN_PAUSE,
+            None => self.reopen_at,
         }
     }
 
@@ -176,7 +179,10 @@ impl Runtime {
             }
             None => match self.open() {
                 Ok(()) => tracing::info!("the database is usable again"),
-                Err(error) => tracing::error!("still not usable: {error}"),
+                Err(error) => {
+                    tracing::error!("still not usable: {error}");
+                    self.reopen_at = TokioInstant::now() + REOPEN_PAUSE;
+                }
             },
         }
     }
@@ -349,6 +355,7 @@ impl Runtime {
             if let Some(engine) = self.engine.take() {
                 engine.store.shutdown();
             }
+            self.reopen_at = TokioInstant::now() + REOPEN_PAUSE;
             for reply in std::mem::take(&mut self.waiting).into_values() {
                 let _ = reply.send(Err(error.clone().into()));
             }

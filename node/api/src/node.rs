@@ -25,7 +25,7 @@ pub struct Sequenced {
 #[non_exhaustive]
 pub enum IdentityError {
     /// The root key is sealed with another passphrase, or with one at all.
-    #[error("the identity is locked: give the passphrase that it was made with")]
+    #[error("the passphrase is wrong or missing: give the one that the identity was made with")]
     Locked,
     /// The root key was made on another device and never leaves it.
     #[error("the root key isn't on this device: ask the device that made the identity")]

@@ -283,7 +283,7 @@ impl Boot {
 #[non_exhaustive]
 pub enum StorageError {
     /// No space left, or a quota.
-    #[error("the disk is full")]
+    #[error("the disk is full; free some space, and the node goes on by itself")]
     Full,
     /// The file isn't what was written to it.
     #[error("the database is damaged: {0}")]

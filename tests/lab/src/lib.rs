@@ -34,6 +34,8 @@ pub mod exit {
     pub const USAGE: i32 = 2;
     /// What was named does not exist.
     pub const NOT_FOUND: i32 = 3;
+    /// Not permitted.
+    pub const NOT_PERMITTED: i32 = 4;
     /// The node isn't running.
     pub const NO_NODE: i32 = 5;
 }

@@ -214,6 +214,19 @@ impl<'lab> Node<'lab> {
         );
     }
 
+    /// Lets no file of the running node grow beyond so many bytes, or ends that: for its writes the disk is full.
+    ///
+    /// # Panics
+    /// Where it doesn't run, or the limit can't be set.
+    #[track_caller]
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let child = self.child.as_ref().expect("it runs");
+        let soft = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let mut prlimit = Command::new("prlimit");
+        prlimit.arg(format!("--pid={}", child.id()));
+        let _ = Said::by(prlimit.arg(format!("--fsize={soft}:")), SOON).ok();
+    }
+
     /// Its command line.
     #[must_use]
     pub fn client(&self) -> Client<'lab> {

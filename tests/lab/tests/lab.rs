@@ -4,6 +4,8 @@
 mod errors;
 #[path = "lab/first_steps.rs"]
 mod first_steps;
+#[path = "lab/full_disk.rs"]
+mod full_disk;
 #[path = "lab/import.rs"]
 mod import;
 #[path = "lab/kill.rs"]

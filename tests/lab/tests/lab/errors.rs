@@ -132,3 +132,37 @@ fn largest_file(directory: &Path) -> PathBuf {
         .max();
     largest.expect("the data directory holds a file").1
 }
+
+#[test]
+fn a_wrong_passphrase_opens_neither_phrase_nor_backup() {
+    let lab = Lab::open();
+    let write = |name: &str, words: &str| {
+        let path = lab.path().join(name);
+        fs::write(&path, words).expect("the lab's directory is writable");
+        path.display().to_string()
+    };
+    let (right, wrong) = (write("right", "open sesame"), write("wrong", "open barley"));
+    let ada = Client::new(&lab, "ada");
+    ada.json(&["id", "new", "--name", "Ada", "--passphrase-file", &right]);
+    let _node = Node::start(&lab, "ada", None);
+    ada.cli(&["id", "phrase", "--passphrase-file", &wrong])
+        .fails(exit::NOT_PERMITTED, &["passphrase is wrong"]);
+    let phrase = ada.field(&["id", "phrase", "--passphrase-file", &right], "phrase");
+    assert_eq!(phrase.split_whitespace().count(), 24);
+
+    let backup = lab.path().join("ada.revnet-id").display().to_string();
+    ada.json(&["id", "backup", &backup, "--passphrase-file", &right]);
+    let ben = Client::new(&lab, "ben");
+    let restore = |file: &str| {
+        ben.cli(&[
+            "id",
+            "restore",
+            "--backup",
+            &backup,
+            "--passphrase-file",
+            file,
+        ])
+    };
+    restore(&wrong).fails(exit::NOT_PERMITTED, &["wrong", "--passphrase-file"]);
+    assert_eq!(restore(&right).code, Some(0));
+}
