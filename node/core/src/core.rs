@@ -14,6 +14,7 @@ use crate::chain::Stream;
 use crate::command::{Command, CommandError, Notice, Reply};
 use crate::io::{Effect, Input, MILLI, Mono, SECOND};
 use crate::link::Link;
+use crate::mutant::is_impatient;
 use crate::query::LogJob;
 use crate::revolt::Revolt;
 use crate::storage::{Answer, Boot, Query, Space, StorageError, Write};
@@ -301,6 +302,9 @@ impl Core {
             self.waiting.insert(id, then);
         }
         self.effect(Effect::Store { id, writes });
+        if is_impatient(self.waiting.get(&id)) {
+            self.stored(id);
+        }
     }
 
     pub(crate) fn load(&mut self, query: Query, then: Waiting) {

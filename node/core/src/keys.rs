@@ -9,6 +9,7 @@ use revnet_protocol::{Act, DeviceId, InviteSecret, KeyId, RevoltId, encode};
 
 use crate::chain::Waiting;
 use crate::core::Core;
+use crate::mutant::{Mutant, is_active};
 use crate::revolt::secret_key;
 use crate::storage::{Space, Write};
 
@@ -159,6 +160,9 @@ impl Core {
 
     /// Starts a new epoch for those who are members now.
     pub(crate) fn rotate(&mut self, id: RevoltId) {
+        if is_active(Mutant::NoRotation) {
+            return;
+        }
         let bytes = self.random();
         let secret = EpochSecret::new(bytes);
         let Some(revolt) = self.revolts.get(&id) else {

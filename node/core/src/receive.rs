@@ -14,6 +14,7 @@ use crate::chain::{Chain, Waiting as ChainWaiting};
 use crate::command::{Notice, Place};
 use crate::core::{ACKNOWLEDGE_AFTER, ADOPT_AHEAD_MS, Core, Timer, Waiting};
 use crate::io::{Effect, Verdict};
+use crate::mutant::{Mutant, is_active};
 use crate::storage::{Query, RowKind, Write};
 
 /// How many stored bytes are read again at once when a chain becomes readable.
@@ -84,6 +85,9 @@ impl Core {
     }
 
     pub(crate) fn note_dropped(&mut self, peer: DeviceId, revolt: RevoltId) {
+        if is_active(Mutant::DroppedForgotten) {
+            return;
+        }
         if let Some(pull) = self
             .links
             .get_mut(&peer)
@@ -126,6 +130,8 @@ impl Core {
         }
         if header.seq <= chain.tip {
             Placed::Known
+        } else if is_active(Mutant::GapTaken) {
+            Placed::New
         } else {
             Placed::Gap
         }
@@ -178,6 +184,7 @@ impl Core {
         let revolt = &self.revolts[&id];
         let is_control = self.streams[&stream].channel.is_none();
         let heads_known = is_control
+            || is_active(Mutant::HeadsUnchecked)
             || header
                 .control_heads
                 .iter()

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{CommandError, Notice, Place, Reply, Sent};
 use crate::core::{Core, Waiting as Wait};
 use crate::io::Effect;
+use crate::mutant::{Mutant, is_active};
 use crate::receive::index;
 use crate::storage::{Query, Space, Write};
 
@@ -201,7 +202,7 @@ impl Core {
             .values()
             .flat_map(|m| m.devices.keys())
             .all(|device| *device == me);
-        if !alone && !self.is_synced(id) {
+        if !alone && !self.is_synced(id) && !is_active(Mutant::SealedUnheard) {
             return false;
         }
         if state.rotation_due(&revnet_protocol::Audience::Revolt) {
@@ -381,7 +382,7 @@ impl Core {
                 bytes: envelope.encode(),
             });
             writes.push(index(stream, id, &event));
-            if let Some(nonce) = item.nonce {
+            if let Some(nonce) = item.nonce.filter(|_| !is_active(Mutant::NonceForgotten)) {
                 known.insert(nonce, Nonce::Sealed(id));
                 writes.push(Self::put(
                     Space::Nonce,
