@@ -72,6 +72,9 @@ impl Core {
             return self.blame(peer, "asked for too many keys");
         }
         let known = &self.revolts[&revolt];
+        // A secret can come before the acts under it are read, and with them perhaps the asker's removal.
+        let epochs = &known.authority.state().epochs;
+        let is_read = |key_id: &KeyId| epochs.values().flatten().any(|e| e.key_id == *key_id);
         let mut chunks = Vec::new();
         for key_id in key_ids {
             let tag = slot_tag(key_id, &recipient);
@@ -85,7 +88,7 @@ impl Core {
                     key_id: *key_id,
                     slots: vec![slot],
                 });
-            } else if let Some(secret) = known.secrets.get(key_id) {
+            } else if let Some(secret) = known.secrets.get(key_id).filter(|_| is_read(key_id)) {
                 chunks.extend(seal_slots(secret, &revolt, &[recipient], &mut self.rng));
             }
         }
