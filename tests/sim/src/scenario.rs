@@ -92,6 +92,9 @@ struct Run {
     logs: BTreeMap<(NodeId, ChannelId), Vec<MessageView>>,
 }
 
+/// A throw of the dice for each kind of trouble in [`Run::step`].
+const TROUBLES: [u64; 6] = [82, 84, 90, 93, 95, 97];
+
 /// Runs one seed.
 ///
 /// # Errors
@@ -106,8 +109,8 @@ pub fn run(options: Options) -> Result<Report, String> {
 fn run_with(options: Options) -> Result<Report, String> {
     let mut run = Run::new(options);
     run.found()?;
-    for _ in 0..options.actions {
-        run.step();
+    for at in 0..options.actions {
+        run.step(at);
         run.world.wire.verdict()?;
     }
     run.settle(options.seed % 2 == 1)?;
@@ -297,9 +300,16 @@ impl Run {
         self.ask(0, Asked::Invite, command);
     }
 
-    fn step(&mut self) {
+    fn step(&mut self, at: usize) {
         let Some(revolt) = self.revolt else { return };
-        match self.world.below(100) {
+        let chance = self.world.below(100);
+        // Now and then by turns instead of by chance, so that no run lacks any kind of trouble.
+        let chance = if at % 12 == 11 {
+            TROUBLES[at / 12 % TROUBLES.len()]
+        } else {
+            chance
+        };
+        match chance {
             0..=11 => self.join_somebody(),
             12..=53 => self.send(revolt),
             54..=59 => self.send_again(revolt),
