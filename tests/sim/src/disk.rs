@@ -149,4 +149,22 @@ impl Disk {
             _ => None,
         }
     }
+
+    /// How many envelopes of a chain are durable, and how many of them were read.
+    #[must_use]
+    pub fn progress(&self, stream: StreamId, device: DeviceId) -> (usize, usize) {
+        let query = Query::Ranges {
+            ranges: vec![(stream, device, 1)],
+            max_bytes: usize::MAX,
+        };
+        let stored = match self.query(&query) {
+            Answer::Envelopes { envelopes, .. } => envelopes.len(),
+            _ => 0,
+        };
+        let read = match self.query(&Query::Timeline { stream }) {
+            Answer::Keys(keys) => keys.iter().filter(|id| id.device == device).count(),
+            _ => 0,
+        };
+        (stored, read)
+    }
 }

@@ -43,7 +43,37 @@ impl Run {
         self.report.digest = self.world.digest();
         self.report.lost = self.world.lost();
         self.report.locked_out = self.world.wire.secrets_compared();
-        verdict
+        verdict.map_err(|error| error + &self.differences())
+    }
+
+    /// Where the disks of members differ: for each author and stream, how much is stored and how much is read.
+    fn differences(&self) -> String {
+        let Some(revolt) = self.revolt else {
+            return String::new();
+        };
+        let channels = self.channels.iter().map(|c| StreamId::channel(&revolt, c));
+        let streams: Vec<_> = std::iter::once(StreamId::control(&revolt))
+            .chain(channels)
+            .collect();
+        let mut text = String::new();
+        for (number, stream) in streams.iter().enumerate() {
+            for (author, known) in self.world.nodes.iter().enumerate() {
+                let device = known.identity.cert.device;
+                let have = |node: &NodeId| self.world.nodes[*node].disk.progress(*stream, device);
+                let all: BTreeMap<_, _> = self
+                    .oracle
+                    .members
+                    .iter()
+                    .map(|node| (*node, have(node)))
+                    .collect();
+                if all.values().collect::<BTreeSet<_>>().len() > 1 {
+                    text.push_str(&format!(
+                        "\n  stream {number}, author {author}: (stored, read) by node: {all:?}"
+                    ));
+                }
+            }
+        }
+        text
     }
 
     /// A tree of members, with everybody else at its leaves: what somebody lacks has to come through others.
