@@ -42,8 +42,11 @@ pub(crate) struct Chain {
 impl Chain {
     /// A chain that was read from the disk.
     pub(crate) fn restored(self) -> Self {
+        // Reading on may have been under way, which the state on the disk calls waiting for nothing.
+        let unread = (self.opened < self.tip).then_some(Waiting::Heads);
         Self {
             durable: (self.tip, self.tip_id),
+            waiting: self.waiting.or(unread),
             ..self
         }
     }
