@@ -72,9 +72,8 @@ impl Core {
             return self.blame(peer, "asked for too many keys");
         }
         let known = &self.revolts[&revolt];
-        // A secret can come before the acts under it are read, and with them perhaps the asker's removal.
-        let epochs = &known.authority.state().epochs;
-        let is_read = |key_id: &KeyId| epochs.values().flatten().any(|e| e.key_id == *key_id);
+        // A secret can come before the acts that led to it, and with them perhaps the asker's removal.
+        let is_read = |key_id: &KeyId| known.authority.has_rotation(key_id);
         let mut chunks = Vec::new();
         for key_id in key_ids {
             let tag = slot_tag(key_id, &recipient);

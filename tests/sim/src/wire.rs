@@ -30,11 +30,11 @@ pub struct Known {
 }
 
 /// A removal that was answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Removal {
     node: NodeId,
-    /// Whoever has read this act has read the removal.
-    act: (DeviceId, u64),
+    /// Whoever has read these acts knows of the removal: all that the remover had read.
+    acts: BTreeSet<(DeviceId, u64)>,
 }
 
 /// Who is acting, with its disk.
@@ -88,14 +88,8 @@ impl Wire {
         let Some(control) = self.control() else {
             return;
         };
-        let query = Query::Ranges {
-            ranges: vec![(control, remover.device, 1)],
-            max_bytes: usize::MAX,
-        };
-        if let Answer::Envelopes { envelopes, .. } = remover.disk.query(&query) {
-            let act = (remover.device, envelopes.len() as u64);
-            self.removals.push(Removal { node, act });
-        }
+        let acts = read_acts(control, remover.disk);
+        self.removals.push(Removal { node, acts });
     }
 
     /// What a node knows after a start.
@@ -111,9 +105,7 @@ impl Wire {
                 known.acts.insert(envelope.header.id());
             }
         }
-        if let Answer::Keys(keys) = actor.disk.query(&Query::Timeline { stream: control }) {
-            known.read = keys.iter().map(|id| (id.device, id.seq)).collect();
-        }
+        known.read = read_acts(control, actor.disk);
         known
     }
 
@@ -223,7 +215,7 @@ impl Wire {
             let (node, seq) = (actor.node, header.seq);
             self.fail(|| format!("node {node} sealed message {seq} before it heard a member"));
         }
-        let knows = |removal: &&Removal| known.read.contains(&removal.act);
+        let knows = |removal: &&Removal| removal.acts.is_subset(&known.read);
         let locked_out = self.removals.iter().filter(knows);
         self.secrets
             .extend(locked_out.map(|removal| (removal.node, header.key_id)));
@@ -254,5 +246,12 @@ impl Wire {
     #[must_use]
     pub fn secrets_compared(&self) -> u64 {
         self.secrets.len() as u64
+    }
+}
+
+fn read_acts(control: StreamId, disk: &Disk) -> BTreeSet<(DeviceId, u64)> {
+    match disk.query(&Query::Timeline { stream: control }) {
+        Answer::Keys(keys) => keys.iter().map(|id| (id.device, id.seq)).collect(),
+        _ => BTreeSet::new(),
     }
 }
