@@ -167,4 +167,10 @@ impl Disk {
         };
         (stored, read)
     }
+
+    /// How many envelopes have arrived durably.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.durable.boot().expect("memory doesn't fail").position
+    }
 }

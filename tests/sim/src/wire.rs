@@ -1,7 +1,7 @@
 //! What must hold for everything that leaves a node, whatever the node thinks of it.
 //!
 //! - Own envelopes leave only when the disk has them, so a place in a chain never gets two contents.
-//! - "I hold this" is said only of what the disk has.
+//! - "I hold this" is said only of what the disk has, and a cursor never points behind its end.
 //! - Own words get their place only after a member was heard to the end.
 //! - A message is read only where the control acts that it cites are.
 //! - Whoever knows of a removal writes nothing that the removed one can read.
@@ -134,7 +134,14 @@ impl Wire {
                     }
                 }
             }
-            Ok(Frame::Pulled { more, .. }) => return !more,
+            Ok(Frame::Pulled { more, cursor, .. }) => {
+                let durable = actor.disk.position();
+                if cursor.is_some_and(|cursor| cursor.position > durable) {
+                    let node = actor.node;
+                    self.fail(|| format!("node {node} gave a cursor ahead of its disk"));
+                }
+                return !more;
+            }
             Ok(_) => {}
             Err(error) => self.fail(|| format!("node {} sent no frame: {error}", actor.node)),
         }
