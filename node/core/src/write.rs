@@ -146,9 +146,11 @@ impl Core {
                 _ => None,
             };
             for nonce in [item.nonce, reply].into_iter().flatten() {
-                let value = values
-                    .next()
-                    .flatten()
+                let stored = values.next().flatten();
+                let fresh = self.nonces.get(&nonce_key(&submission.stream, &nonce));
+                let value = fresh
+                    .map(|(_, value)| value.clone())
+                    .or(stored)
                     .and_then(|bytes| decode::<Nonce>(&bytes, 128).ok());
                 if let Some(value) = value {
                     known.insert(nonce, value);
