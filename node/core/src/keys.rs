@@ -73,7 +73,8 @@ impl Core {
         }
         let known = &self.revolts[&revolt];
         // A secret can come before the acts that led to it, and with them perhaps the asker's removal.
-        let is_read = |key_id: &KeyId| known.authority.has_rotation(key_id);
+        let is_read =
+            |key_id: &KeyId| known.authority.has_rotation(key_id) || is_active(Mutant::KeysUnread);
         let mut chunks = Vec::new();
         for key_id in key_ids {
             let tag = slot_tag(key_id, &recipient);

@@ -27,13 +27,15 @@ pub enum Mutant {
     GapTaken,
     /// Secrets are asked for only when an envelope comes.
     KeysAskedOnce,
+    /// Secrets are handed on before it is known who was removed.
+    KeysUnread,
     /// That something was dropped is forgotten, so the cursor skips it.
     DroppedForgotten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::GossipBeforeDurable,
         Self::AnswerBeforeDurable,
         Self::HeldBeforeDurable,
@@ -44,6 +46,7 @@ impl Mutant {
         Self::HeadsUnchecked,
         Self::GapTaken,
         Self::KeysAskedOnce,
+        Self::KeysUnread,
         Self::DroppedForgotten,
     ];
 
@@ -61,6 +64,7 @@ impl Mutant {
             Self::HeadsUnchecked => "heads-unchecked",
             Self::GapTaken => "gap-taken",
             Self::KeysAskedOnce => "keys-asked-once",
+            Self::KeysUnread => "keys-unread",
             Self::DroppedForgotten => "dropped-forgotten",
         }
     }
