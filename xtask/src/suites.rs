@@ -14,6 +14,9 @@ use crate::{Failure, direction, hygiene, purity, tools};
 const SEEDS_CHECK: &str = "20";
 const SEEDS_CI: &str = "200";
 
+/// Seeds within which `ci` has to notice each planted fault; most are noticed by the first.
+const SEEDS_FAULT: &str = "200";
+
 /// What a machine may be unable to run, and `--without` may name even where this version has no such stage.
 const NOT_HERE_YET: [&str; 1] = ["e2e"];
 
@@ -73,6 +76,24 @@ pub(crate) fn ci(workspace: &Workspace, arguments: &[String]) -> Result<(), Fail
             },
         ),
         simulation("the network simulation, 200 seeds", SEEDS_CI),
+        Stage::new(
+            "faults",
+            "the network simulation notices every planted fault",
+            |workspace| {
+                run(&mut workspace.cargo(&[
+                    "run",
+                    "--release",
+                    "-p",
+                    "revnet-sim",
+                    "--",
+                    "--mutant",
+                    "all",
+                    "--seeds",
+                    SEEDS_FAULT,
+                ]))?;
+                Ok(String::new())
+            },
+        ),
         Stage::new(
             "lab",
             "real nodes, the README's commands, the real chat log",

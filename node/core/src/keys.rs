@@ -9,7 +9,7 @@ use revnet_protocol::{Act, DeviceId, InviteSecret, KeyId, RevoltId, encode};
 
 use crate::chain::Waiting;
 use crate::core::Core;
-use crate::mutant::{Mutant, is_active};
+use crate::mutant::{Mutant, is_active, is_asked_again};
 use crate::revolt::secret_key;
 use crate::storage::{Space, Write};
 
@@ -32,6 +32,7 @@ impl Core {
         key_ids.sort_unstable();
         key_ids.dedup();
         key_ids.truncate(MAX_ASKED);
+        key_ids.retain(|key_id| !is_asked_again(&self.me.cert.device, key_id));
         if !key_ids.is_empty() && self.links.contains_key(&peer) {
             self.send(peer, &Frame::NeedKeys { revolt, key_ids });
         }

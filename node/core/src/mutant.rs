@@ -1,6 +1,9 @@
 //! Planted faults, for the simulation that must see them: a law that no fault breaks is not being tested.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+
+use revnet_protocol::{DeviceId, KeyId};
 
 use crate::core::Waiting;
 
@@ -25,7 +28,7 @@ pub enum Mutant {
     HeadsUnchecked,
     /// An envelope is taken although others before it are missing.
     GapTaken,
-    /// Secrets are asked for only when an envelope comes.
+    /// Secrets are asked for once, whether an answer comes or not.
     KeysAskedOnce,
     /// Secrets are handed on before it is known who was removed.
     KeysUnread,
@@ -72,6 +75,7 @@ impl Mutant {
 
 thread_local! {
     static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+    static ASKED: RefCell<BTreeSet<(DeviceId, KeyId)>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 pub(crate) fn is_active(mutant: Mutant) -> bool {
@@ -88,12 +92,19 @@ pub(crate) fn is_impatient(waiting: Option<&Waiting>) -> bool {
     }
 }
 
+/// Whether a device has asked for a secret before and won't again.
+pub(crate) fn is_asked_again(device: &DeviceId, key_id: &KeyId) -> bool {
+    is_active(Mutant::KeysAskedOnce)
+        && !ASKED.with_borrow_mut(|asked| asked.insert((*device, *key_id)))
+}
+
 /// Runs `work` with one fault in every core of this thread.
 pub fn with<T>(mutant: Mutant, work: impl FnOnce() -> T) -> T {
     struct Restore(Option<Mutant>);
     impl Drop for Restore {
         fn drop(&mut self) {
             ACTIVE.set(self.0);
+            ASKED.take();
         }
     }
     let _restore = Restore(ACTIVE.replace(Some(mutant)));

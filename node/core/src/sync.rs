@@ -355,9 +355,7 @@ impl Core {
             self.start_pull(peer, revolt);
         }
         // An earlier link may have brought what no key came for any more.
-        if !is_active(Mutant::KeysAskedOnce) {
-            self.ask_for_keys(peer, revolt);
-        }
+        self.ask_for_keys(peer, revolt);
     }
 
     fn remember_cursor(&mut self, peer: DeviceId, revolt: RevoltId, cursor: Cursor) {

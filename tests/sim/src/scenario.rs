@@ -100,10 +100,11 @@ const TROUBLES: [u64; 6] = [82, 84, 90, 93, 95, 97];
 /// # Errors
 /// A sentence that says which law was broken, or what the run failed to exercise.
 pub fn run(options: Options) -> Result<Report, String> {
-    match options.fault {
+    let work = || match options.fault {
         Some(Fault::Core(mutant)) => revnet_core::mutant::with(mutant, || run_with(options)),
         _ => run_with(options),
-    }
+    };
+    std::panic::catch_unwind(work).unwrap_or_else(|_| Err("a node panicked, as said above".into()))
 }
 
 fn run_with(options: Options) -> Result<Report, String> {

@@ -162,12 +162,11 @@ impl Run {
                 }
             }
         }
-        Ok(())
+        self.check_timelines()
     }
 
     /// What can only be looked at when all is done.
     pub(super) fn check_end(&self) -> Result<(), String> {
-        self.check_timelines()?;
         let disks: Vec<_> = self.world.nodes.iter().map(|node| &node.disk).collect();
         self.world.wire.check_secrets(&disks)
     }
