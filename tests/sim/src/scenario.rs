@@ -547,3 +547,32 @@ impl Run {
         self.world.partition(group);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_run() {
+        let options = Options {
+            seed: 3,
+            nodes: 8,
+            actions: 120,
+            fault: None,
+        };
+        let digest = || run(options).expect("nothing is wrong").digest;
+        assert_eq!(digest(), digest());
+    }
+
+    #[test]
+    fn a_planted_fault_is_noticed() {
+        let options = Options {
+            seed: 3,
+            nodes: 8,
+            actions: 120,
+            fault: Fault::named("gossip-before-durable"),
+        };
+        let error = run(options).expect_err("the fault shows at once");
+        assert!(error.contains("before it was durable"), "{error}");
+    }
+}
