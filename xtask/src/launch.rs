@@ -20,7 +20,11 @@ Everything else goes to `revnet up`, for example: cargo xtask run --data-dir DIR
 const SIM_HELP: &str = "\
 Run the seeded network simulation in release.
 
-Usage: cargo xtask sim [ARGUMENTS]     (`cargo xtask sim -- --help` lists them)";
+Usage: cargo xtask sim [ARGUMENTS]     (`cargo xtask sim -- --help` lists them)
+
+  cargo xtask sim --seed N --nodes 50    one run; the same seed replays exactly
+  cargo xtask sim --seeds 200            many runs
+  cargo xtask sim --mutant NAME          plants a fault, which has to be noticed (`list`, `all`)";
 
 const BENCH_HELP: &str = "\
 Run the benchmarks in release, against the goals in tests/bench/goals.toml.

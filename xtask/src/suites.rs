@@ -13,6 +13,11 @@ use crate::{Failure, direction, hygiene, purity, supply, tools};
 /// Seeds that the simulation runs in `check` and in `ci`.
 const SEEDS_CHECK: &str = "20";
 const SEEDS_CI: &str = "200";
+/// Seeds of a large network in `ci`.
+const SEEDS_LARGE: &str = "4";
+
+/// Seeds within which `ci` has to notice each planted fault; most are noticed by the first.
+const SEEDS_FAULT: &str = "200";
 
 /// What a machine may be unable to run, and `--without` may name even where this version has no such stage.
 const NOT_HERE_YET: [&str; 1] = ["e2e"];
@@ -77,7 +82,8 @@ pub(crate) fn ci(workspace: &Workspace, arguments: &[String]) -> Result<(), Fail
                 Ok(String::new())
             },
         ),
-        simulation("the network simulation, 200 seeds", SEEDS_CI),
+        simulations(),
+        planted_faults(),
         Stage::new(
             "lab",
             "real nodes, the README's commands, the real chat log",
@@ -183,17 +189,33 @@ fn hygiene_of_files() -> Stage {
 
 fn simulation(what: &'static str, seeds: &'static str) -> Stage {
     Stage::new("sim", what, move |workspace| {
-        run(&mut workspace.cargo(&[
-            "run",
-            "--release",
-            "-p",
-            "revnet-sim",
-            "--",
-            "--seeds",
-            seeds,
-        ]))?;
+        simulate(workspace, &["--seeds", seeds])?;
         Ok(format!("{seeds} seeds"))
     })
+}
+
+/// Many small networks and a few large ones.
+fn simulations() -> Stage {
+    let what = "the network simulation, 200 seeds, and 4 of a large network";
+    Stage::new("sim", what, |workspace| {
+        simulate(workspace, &["--seeds", SEEDS_CI])?;
+        let large = ["--nodes", "50", "--actions", "400", "--seeds", SEEDS_LARGE];
+        simulate(workspace, &large)?;
+        Ok(format!("{SEEDS_CI} seeds, {SEEDS_LARGE} with 50 nodes"))
+    })
+}
+
+fn planted_faults() -> Stage {
+    let what = "the network simulation notices every planted fault";
+    Stage::new("faults", what, |workspace| {
+        simulate(workspace, &["--mutant", "all", "--seeds", SEEDS_FAULT])?;
+        Ok(String::new())
+    })
+}
+
+fn simulate(workspace: &Workspace, arguments: &[&str]) -> Result<(), String> {
+    let mut command = workspace.cargo(&["run", "--release", "-p", "revnet-sim", "--"]);
+    run(command.args(arguments))
 }
 
 /// Tests of the pure crates alone: small to build, and where a mistake in the rules shows first.

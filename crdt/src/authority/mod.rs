@@ -18,7 +18,7 @@ mod verdict;
 use std::cell::OnceCell;
 
 use revnet_protocol::act::Keep;
-use revnet_protocol::{Act, EnvelopeId, Hlc, InviteId, RevoltId};
+use revnet_protocol::{Act, EnvelopeId, Hlc, InviteId, KeyId, RevoltId};
 
 pub use graph::ActRecord;
 pub use judge::{Judgement, Wish};
@@ -144,6 +144,13 @@ impl Authority {
                 .map(|record| (record.device, record.seq, record.id))
                 .collect(),
         )
+    }
+
+    /// Whether a rotation to this secret is here, be it one that counts or not.
+    #[must_use]
+    pub fn has_rotation(&self, key_id: &KeyId) -> bool {
+        let mut acts = self.graph.nodes.iter().map(|node| &node.record.act);
+        acts.any(|act| matches!(act, Act::KeyRotate(rotate) if rotate.key_id == *key_id))
     }
 
     /// Every act with the answer whether it counts, causes before effects.

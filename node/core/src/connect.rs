@@ -19,6 +19,8 @@ const FIRST_PAUSE: Mono = SECOND;
 const LONGEST_PAUSE: Mono = 60 * SECOND;
 /// How often members are looked for.
 const CONNECT_EVERY: Mono = 5 * SECOND;
+/// One in so many of these times a node with enough links meets another member: about once a minute.
+const MINGLE_ONE_IN: u64 = 12;
 /// How often topics, meeting keys and invites are looked after.
 const HOUSEKEEPING_EVERY: Mono = 30 * SECOND;
 /// How long a misbehaving peer is kept away.
@@ -114,7 +116,7 @@ impl Core {
     /// Dials members of revolts that have too few links, and asks where they are.
     pub(crate) fn connect(&mut self) {
         let mut wanted = BTreeSet::new();
-        let mut lonely = Vec::new();
+        let (mut lonely, mut settled) = (Vec::new(), Vec::new());
         for revolt in self.revolts.values() {
             let linked = self
                 .links
@@ -122,6 +124,7 @@ impl Core {
                 .filter(|link| link.proved.contains(&revolt.id))
                 .count();
             if linked >= LINKS_PER_REVOLT {
+                settled.push(revolt.id);
                 continue;
             }
             let members = revolt
@@ -145,8 +148,37 @@ impl Core {
         for revolt in lonely {
             self.look_for(revolt);
         }
+        for revolt in settled {
+            self.mingle(revolt);
+        }
         let spread = self.jitter(SECOND);
         self.arm(Timer::Connect, CONNECT_EVERY + spread);
+    }
+
+    /// Now and then meets another member. After a split of the network all links of a revolt may lie on one
+    /// side, and everybody there has enough of them.
+    fn mingle(&mut self, id: RevoltId) {
+        if self.jitter(MINGLE_ONE_IN) > 0 {
+            return;
+        }
+        let state = self.revolts[&id].authority.state();
+        let members = state.members.values().flat_map(|m| m.devices.keys());
+        let (linked, others): (Vec<_>, Vec<_>) =
+            members.copied().partition(|d| self.links.contains_key(d));
+        if linked.len() >= LINKS_PER_REVOLT * 2 {
+            let peer = linked[self.below(linked.len())];
+            let reason = "makes room for another member";
+            self.effect(Effect::Disconnect { peer, reason });
+            self.link_down(peer);
+        }
+        if !others.is_empty() {
+            let peer = others[self.below(others.len())];
+            self.dial(peer);
+        }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.jitter(bound as Mono)).unwrap_or_default()
     }
 
     fn look_for(&mut self, id: RevoltId) {

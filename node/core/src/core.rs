@@ -14,6 +14,7 @@ use crate::chain::{Chain, Stream};
 use crate::command::{Command, CommandError, Notice, Reply};
 use crate::io::{Effect, Input, MILLI, Mono, SECOND};
 use crate::link::Link;
+use crate::mutant::is_impatient;
 use crate::query::LogJob;
 use crate::revolt::Revolt;
 use crate::storage::{Answer, Boot, Query, Space, StorageError, Write};
@@ -111,8 +112,13 @@ pub struct Core {
     pub(crate) clock_offset_ms: i64,
     pub(crate) last_hlc: Hlc,
     pub(crate) store_id: [u8; 16],
-    /// Next position of the store's arrival log, batches under way included.
+    /// Next position of the store's arrival log. What is under way isn't counted: after a crash others would
+    /// take its places, and a cursor that had been given out would skip them.
     pub(crate) arrivals: u64,
+    /// How many arrivals each batch under way brings.
+    arriving: BTreeMap<u64, u64>,
+    /// Nonces that a question asked before may have missed: their batch and what they became.
+    pub(crate) nonces: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
     pub(crate) revolts: BTreeMap<RevoltId, Revolt>,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
     /// Stored chains of streams that aren't known yet.
@@ -149,6 +155,8 @@ impl Core {
             last_hlc: Hlc::ZERO,
             store_id: boot.store,
             arrivals: boot.position,
+            arriving: BTreeMap::new(),
+            nonces: BTreeMap::new(),
             revolts: BTreeMap::new(),
             streams: BTreeMap::new(),
             unplaced: BTreeMap::new(),
@@ -306,14 +314,28 @@ impl Core {
             return;
         }
         let id = self.number();
-        self.arrivals += writes
+        let envelopes = writes
             .iter()
             .filter(|w| matches!(w, Write::Envelope { .. }))
             .count() as u64;
+        self.arriving.insert(id, envelopes);
+        for write in &writes {
+            if let Write::Put {
+                space: Space::Nonce,
+                key,
+                value,
+            } = write
+            {
+                self.nonces.insert(key.clone(), (id, value.clone()));
+            }
+        }
         if let Some(then) = then {
             self.waiting.insert(id, then);
         }
         self.effect(Effect::Store { id, writes });
+        if is_impatient(self.waiting.get(&id)) {
+            self.stored(id);
+        }
     }
 
     pub(crate) fn load(&mut self, query: Query, then: Waiting) {
@@ -332,12 +354,16 @@ impl Core {
     }
 
     fn stored(&mut self, id: u64) {
+        self.arrivals += self.arriving.remove(&id).unwrap_or(0);
         match self.waiting.remove(&id) {
             Some(Waiting::Reply { command, reply }) => self.reply(command, Ok(*reply)),
             Some(Waiting::Sealed(job)) => self.sealed(*job),
             Some(Waiting::Received { chains }) => self.received_durably(chains),
             _ => {}
         }
+        // A question sees every batch before it, so only older ones need these.
+        let oldest = self.waiting.keys().next().copied().unwrap_or(u64::MAX);
+        self.nonces.retain(|_, (batch, _)| *batch > oldest);
     }
 
     /// Memory is ahead of the disk now and can't be taken back, so this core ends: everything that waits

@@ -10,6 +10,7 @@ use revnet_protocol::{Act, DeviceId, InviteSecret, KeyId, RevoltId, encode};
 use crate::chain::Waiting;
 use crate::core::{Core, Timer};
 use crate::io::SECOND;
+use crate::mutant::{Mutant, is_active, is_asked_again};
 use crate::revolt::secret_key;
 use crate::storage::{Space, Write};
 
@@ -32,6 +33,7 @@ impl Core {
         key_ids.sort_unstable();
         key_ids.dedup();
         key_ids.truncate(MAX_ASKED);
+        key_ids.retain(|key_id| !is_asked_again(&self.me.cert.device, key_id));
         if !key_ids.is_empty() && self.links.contains_key(&peer) {
             self.send(peer, &Frame::NeedKeys { revolt, key_ids });
         }
@@ -72,6 +74,9 @@ impl Core {
             return self.blame(peer, "asked for too many keys");
         }
         let known = &self.revolts[&revolt];
+        // A secret can come before the acts that led to it, and with them perhaps the asker's removal.
+        let is_read =
+            |key_id: &KeyId| known.authority.has_rotation(key_id) || is_active(Mutant::KeysUnread);
         let mut chunks = Vec::new();
         for key_id in key_ids {
             let tag = slot_tag(key_id, &recipient);
@@ -85,7 +90,7 @@ impl Core {
                     key_id: *key_id,
                     slots: vec![slot],
                 });
-            } else if let Some(secret) = known.secrets.get(key_id) {
+            } else if let Some(secret) = known.secrets.get(key_id).filter(|_| is_read(key_id)) {
                 chunks.extend(seal_slots(secret, &revolt, &[recipient], &mut self.rng));
             }
         }
@@ -165,6 +170,9 @@ impl Core {
 
     /// Starts a new epoch for those who are members now.
     pub(crate) fn rotate(&mut self, id: RevoltId) {
+        if is_active(Mutant::NoRotation) {
+            return;
+        }
         let bytes = self.random();
         let secret = EpochSecret::new(bytes);
         let Some(revolt) = self.revolts.get(&id) else {

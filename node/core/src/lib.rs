@@ -16,6 +16,7 @@ pub mod io;
 mod join;
 mod keys;
 mod link;
+pub mod mutant;
 mod query;
 pub mod rebuild;
 mod receive;

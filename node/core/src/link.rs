@@ -380,6 +380,9 @@ impl Core {
         }
         if reason == Refusal::InviteEnded && knocked_for {
             self.join_refused(revolt);
+        } else if reason == Refusal::NotMember {
+            // It may have been a newcomer when the proofs came, without the secrets to check them by.
+            self.send_proofs(peer);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::chain::{Chain, Waiting as ChainWaiting};
 use crate::command::{Notice, Place};
 use crate::core::{ACKNOWLEDGE_AFTER, ADOPT_AHEAD_MS, Core, SHOW_AHEAD_MS, Timer, Waiting};
 use crate::io::{Effect, Verdict};
+use crate::mutant::{Mutant, is_active};
 use crate::storage::{Query, RowKind, Space, Write};
 
 /// How many stored bytes are read again at once when a chain becomes readable.
@@ -87,6 +88,9 @@ impl Core {
     }
 
     pub(crate) fn note_dropped(&mut self, peer: DeviceId, revolt: RevoltId) {
+        if is_active(Mutant::DroppedForgotten) {
+            return;
+        }
         if let Some(pull) = self
             .links
             .get_mut(&peer)
@@ -129,6 +133,8 @@ impl Core {
         }
         if header.seq <= chain.tip {
             Placed::Known
+        } else if is_active(Mutant::GapTaken) {
+            Placed::New
         } else {
             Placed::Gap
         }
@@ -188,8 +194,9 @@ impl Core {
         let (device, seq) = (header.device, header.seq);
         let revolt = &self.revolts[&id];
         let is_control = self.streams[&stream].channel.is_none();
+        let unchecked = is_control || is_active(Mutant::HeadsUnchecked);
         let mut heads = header.control_heads.iter();
-        let unknown = heads.find(|head| !is_control && !revolt.authority.contains(head));
+        let unknown = heads.find(|head| !unchecked && !revolt.authority.contains(head));
         let waiting = match revolt.secrets.get(&header.key_id) {
             None => Some(ChainWaiting::Key(header.key_id)),
             Some(_) => unknown.map(|head| ChainWaiting::Head(*head)),

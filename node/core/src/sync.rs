@@ -9,6 +9,7 @@ use revnet_protocol::{DeviceId, RevoltId, StreamId, decode, encode};
 
 use crate::core::{Core, Waiting};
 use crate::link::is_reasonable;
+use crate::mutant::{Mutant, is_active};
 use crate::storage::{Query, Space};
 
 /// How many stored bytes go into one answer. Runs are smaller than what is stored, so a frame holds them.
@@ -307,6 +308,10 @@ impl Core {
         }
         if runs.is_empty() {
             return self.end_serving(peer, revolt, false);
+        }
+        if is_active(Mutant::CursorFirst) {
+            self.end_serving(peer, revolt, !complete);
+            return self.send(peer, &Frame::Runs { revolt, runs });
         }
         self.send(peer, &Frame::Runs { revolt, runs });
         self.end_serving(peer, revolt, !complete);

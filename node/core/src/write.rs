@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{CommandError, Notice, Place, Reply, Sent};
 use crate::core::{Core, Waiting as Wait};
 use crate::io::Effect;
+use crate::mutant::{Mutant, is_active};
 use crate::receive::index;
 use crate::storage::{Query, Space, Write};
 
@@ -145,9 +146,11 @@ impl Core {
                 _ => None,
             };
             for nonce in [item.nonce, reply].into_iter().flatten() {
-                let value = values
-                    .next()
-                    .flatten()
+                let stored = values.next().flatten();
+                let fresh = self.nonces.get(&nonce_key(&submission.stream, &nonce));
+                let value = fresh
+                    .map(|(_, value)| value.clone())
+                    .or(stored)
                     .and_then(|bytes| decode::<Nonce>(&bytes, 128).ok());
                 if let Some(value) = value {
                     known.insert(nonce, value);
@@ -195,7 +198,8 @@ impl Core {
         if revolt.level_of(&self.user()).is_none() {
             return false;
         }
-        if !revolt.is_alone(&self.device()) && !self.is_synced(id) {
+        let deaf = !revolt.is_alone(&self.device()) && !self.is_synced(id);
+        if deaf && !is_active(Mutant::SealedUnheard) {
             return false;
         }
         if state.rotation_due(&revnet_protocol::Audience::Revolt) {
@@ -375,7 +379,7 @@ impl Core {
                 bytes: envelope.encode(),
             });
             writes.push(index(stream, id, &event));
-            if let Some(nonce) = item.nonce {
+            if let Some(nonce) = item.nonce.filter(|_| !is_active(Mutant::NonceForgotten)) {
                 known.insert(nonce, Nonce::Sealed(id));
                 writes.push(Self::put(
                     Space::Nonce,

@@ -1,15 +1,25 @@
 //! A disk that makes batches durable a little later, and loses those under way when its node crashes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use revnet_core::storage::memory::MemoryStorage;
 use revnet_core::storage::{Answer, Boot, Query, Storage as _, Write};
+use revnet_protocol::{DeviceId, Envelope, EnvelopeId, StreamId};
+
+use crate::batch::Work;
 
 /// Something the node asked of its disk.
 #[derive(Debug)]
 enum Job {
-    Commit { id: u64, writes: Vec<Write> },
-    Load { id: u64, query: Query },
+    Commit {
+        id: u64,
+        work: Work,
+        writes: Vec<Write>,
+    },
+    Load {
+        id: u64,
+        query: Query,
+    },
 }
 
 /// What the disk answers.
@@ -28,8 +38,8 @@ pub struct Disk {
     queue: VecDeque<Job>,
     /// Batches that became durable.
     pub commits: u64,
-    /// Batches that a crash lost.
-    pub lost: u64,
+    /// Batches that crashes lost, by what they were about.
+    pub lost: BTreeMap<Work, u64>,
 }
 
 impl Disk {
@@ -40,13 +50,13 @@ impl Disk {
             durable: MemoryStorage::new(id),
             queue: VecDeque::new(),
             commits: 0,
-            lost: 0,
+            lost: BTreeMap::new(),
         }
     }
 
     /// Queues a batch.
-    pub fn commit(&mut self, id: u64, writes: Vec<Write>) {
-        self.queue.push_back(Job::Commit { id, writes });
+    pub fn commit(&mut self, id: u64, work: Work, writes: Vec<Write>) {
+        self.queue.push_back(Job::Commit { id, work, writes });
     }
 
     /// Queues a question.
@@ -69,7 +79,7 @@ impl Disk {
         queue
             .into_iter()
             .map(|job| match job {
-                Job::Commit { id, writes } => {
+                Job::Commit { id, writes, .. } => {
                     self.durable.commit(&[writes]).expect("memory doesn't fail");
                     self.commits += 1;
                     Done::Stored(id)
@@ -85,14 +95,14 @@ impl Disk {
     /// Never: a store in memory doesn't fail.
     pub fn crash(&mut self, kept: usize) {
         let commits = self.queue.drain(..).filter_map(|job| match job {
-            Job::Commit { writes, .. } => Some(writes),
+            Job::Commit { work, writes, .. } => Some((work, writes)),
             Job::Load { .. } => None,
         });
-        for (at, writes) in commits.enumerate() {
+        for (at, (work, writes)) in commits.enumerate() {
             if at < kept {
                 self.durable.commit(&[writes]).expect("memory doesn't fail");
             } else {
-                self.lost += 1;
+                *self.lost.entry(work).or_default() += 1;
             }
         }
     }
@@ -122,5 +132,45 @@ impl Disk {
     #[must_use]
     pub fn query(&self, query: &Query) -> Answer {
         self.durable.query(query).expect("memory doesn't fail")
+    }
+
+    /// Which envelope is durable at a place of a chain.
+    #[must_use]
+    pub fn holds(&self, stream: StreamId, device: DeviceId, seq: u64) -> Option<EnvelopeId> {
+        let query = Query::Ranges {
+            ranges: vec![(stream, device, seq)],
+            max_bytes: 1,
+        };
+        match self.query(&query) {
+            Answer::Envelopes { envelopes, .. } => {
+                let envelope = Envelope::decode(envelopes.first()?).ok()?;
+                Some(envelope.header.id())
+            }
+            _ => None,
+        }
+    }
+
+    /// How many envelopes of a chain are durable, and how many of them were read.
+    #[must_use]
+    pub fn progress(&self, stream: StreamId, device: DeviceId) -> (usize, usize) {
+        let query = Query::Ranges {
+            ranges: vec![(stream, device, 1)],
+            max_bytes: usize::MAX,
+        };
+        let stored = match self.query(&query) {
+            Answer::Envelopes { envelopes, .. } => envelopes.len(),
+            _ => 0,
+        };
+        let read = match self.query(&Query::Timeline { stream }) {
+            Answer::Keys(keys) => keys.iter().filter(|id| id.device == device).count(),
+            _ => 0,
+        };
+        (stored, read)
+    }
+
+    /// How many envelopes have arrived durably.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.durable.boot().expect("memory doesn't fail").position
     }
 }

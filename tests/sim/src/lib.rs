@@ -5,10 +5,14 @@
 //! wrong by minutes. An [oracle](oracle::Oracle) outside the cores says what must be visible where. A run
 //! never looks at the real clock, so a seed replays exactly.
 
+pub mod batch;
 pub mod disk;
+pub mod fault;
 pub mod network;
 pub mod oracle;
 pub mod scenario;
+pub mod wire;
 pub mod world;
 
+pub use fault::Fault;
 pub use scenario::{Options, Report, run};

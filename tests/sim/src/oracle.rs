@@ -31,11 +31,33 @@ pub struct Oracle {
     pub messages: BTreeMap<String, Expected>,
     /// Members at the end.
     pub members: BTreeSet<NodeId>,
-    /// Nodes that were removed at some time: what they wrote may be hidden.
+    /// Nodes whose join was acknowledged.
+    pub joined: BTreeSet<NodeId>,
+    /// Nodes whose removal was asked for at some time: what they wrote may be hidden.
     pub removed: BTreeSet<NodeId>,
+    /// Nodes whose removal was acknowledged.
+    pub gone: BTreeSet<NodeId>,
 }
 
 impl Oracle {
+    /// Compares those who are members at the end with what was acknowledged.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn check_members(&self) -> Result<(), String> {
+        if let Some(node) = self.members.intersection(&self.gone).next() {
+            return Err(format!("node {node} was removed and is a member"));
+        }
+        let lost = self
+            .joined
+            .iter()
+            .find(|node| !self.members.contains(node) && !self.removed.contains(node));
+        match lost {
+            Some(node) => Err(format!("node {node} joined and is no member")),
+            None => Ok(()),
+        }
+    }
+
     /// Compares the log of a channel at one node with what must be there.
     ///
     /// # Errors

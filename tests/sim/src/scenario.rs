@@ -4,14 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_core::command::{Command, CommandError, Draft, MessageView, Place, Reply, Sent};
-use revnet_core::storage::{Answer, Direction, Query};
 use revnet_core::{Mono, SECOND};
 use revnet_protocol::act::Settings;
-use revnet_protocol::{ChannelId, InviteLink, MessageId, RevoltId, StreamId};
+use revnet_protocol::{ChannelId, InviteLink, MessageId, RevoltId};
 
+use crate::batch::Work;
+use crate::fault::Fault;
 use crate::network::NodeId;
 use crate::oracle::{Expected, Oracle};
 use crate::world::{Answered, Counters, World};
+
+mod settle;
 
 /// How a run is made.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +25,8 @@ pub struct Options {
     pub nodes: usize,
     /// How many actions.
     pub actions: usize,
+    /// A fault that the run has to notice.
+    pub fault: Option<Fault>,
 }
 
 /// What a run exercised.
@@ -35,8 +40,20 @@ pub struct Report {
     pub joins: u64,
     /// Nodes that were removed.
     pub removals: u64,
-    /// Commands that were refused or cut off by a crash.
-    pub unanswered: u64,
+    /// Commands that were refused.
+    pub refused: u64,
+    /// Commands cut off by a crash.
+    pub cut_off: u64,
+    /// Messages sent again with the same nonce.
+    pub repeated: u64,
+    /// Words that waited in an outbox.
+    pub pending: u64,
+    /// Pairs of a removed node and a secret that it must not have.
+    pub locked_out: u64,
+    /// Batches that crashes lost, by what they were about.
+    pub lost: BTreeMap<Work, u64>,
+    /// At the end everybody had only a few others to talk to.
+    pub sparse: bool,
     /// What the world did.
     pub world: Counters,
     /// Equal for equal seeds.
@@ -52,7 +69,7 @@ enum Asked {
     Invite,
     Join,
     Channel,
-    Send { first: String },
+    Send { first: String, again: bool },
     Edit { first: String, text: String },
     Delete { first: String },
     React,
@@ -69,22 +86,36 @@ struct Run {
     channels: Vec<ChannelId>,
     links: Vec<InviteLink>,
     joining: BTreeSet<NodeId>,
+    /// Sends that a crash cut off: whoever sent them doesn't know whether they happened.
+    unsure: Vec<String>,
     report: Report,
     logs: BTreeMap<(NodeId, ChannelId), Vec<MessageView>>,
 }
+
+/// A throw of the dice for each kind of trouble in [`Run::step`].
+const TROUBLES: [u64; 6] = [82, 84, 90, 93, 95, 97];
 
 /// Runs one seed.
 ///
 /// # Errors
 /// A sentence that says which law was broken, or what the run failed to exercise.
 pub fn run(options: Options) -> Result<Report, String> {
+    let work = || match options.fault {
+        Some(Fault::Core(mutant)) => revnet_core::mutant::with(mutant, || run_with(options)),
+        _ => run_with(options),
+    };
+    std::panic::catch_unwind(work).unwrap_or_else(|_| Err("a node panicked, as said above".into()))
+}
+
+fn run_with(options: Options) -> Result<Report, String> {
     let mut run = Run::new(options);
     run.found()?;
-    for _ in 0..options.actions {
-        run.step();
+    for at in 0..options.actions {
+        run.step(at);
+        run.world.wire.verdict()?;
     }
-    run.settle()?;
-    run.check_timelines()?;
+    run.settle(options.seed % 2 == 1)?;
+    run.check_end()?;
     run.require()?;
     Ok(run.report)
 }
@@ -92,6 +123,7 @@ pub fn run(options: Options) -> Result<Report, String> {
 impl Run {
     fn new(options: Options) -> Self {
         let mut world = World::new(options.seed, options.nodes);
+        world.links_unnumbered = options.fault == Some(Fault::LinksUnnumbered);
         for node in 0..options.nodes {
             world.start(node);
         }
@@ -100,7 +132,13 @@ impl Run {
             changes: 0,
             joins: 0,
             removals: 0,
-            unanswered: 0,
+            refused: 0,
+            cut_off: 0,
+            repeated: 0,
+            pending: 0,
+            locked_out: 0,
+            lost: BTreeMap::new(),
+            sparse: false,
             world: Counters::default(),
             digest: String::new(),
             settled_after: 0,
@@ -114,6 +152,7 @@ impl Run {
             channels: Vec::new(),
             links: Vec::new(),
             joining: BTreeSet::new(),
+            unsure: Vec::new(),
             report,
             logs: BTreeMap::new(),
         }
@@ -134,6 +173,23 @@ impl Run {
         for answered in self.world.take_answers() {
             self.answered(answered);
         }
+        for node in self.world.take_crashed() {
+            self.cut_off(node);
+        }
+    }
+
+    /// A crash took the answers that were still to come.
+    fn cut_off(&mut self, node: NodeId) {
+        let mine = |asked: &(NodeId, Asked)| asked.0 == node;
+        let gone = self.asked.values().filter(|asked| mine(asked));
+        self.report.cut_off += gone.clone().count() as u64;
+        self.unsure
+            .extend(gone.filter_map(|(_, asked)| match asked {
+                Asked::Send { first, .. } => Some(first.clone()),
+                _ => None,
+            }));
+        self.asked.retain(|_, asked| !mine(asked));
+        self.joining.remove(&node);
     }
 
     fn answered(&mut self, answered: Answered) {
@@ -143,6 +199,7 @@ impl Run {
         match (asked, answered.result) {
             (Asked::Create, Ok(Reply::Revolt(detail))) => {
                 self.revolt = Some(detail.info.id);
+                self.world.wire.founded(detail.info.id);
                 self.channels = detail.channels.iter().map(|channel| channel.id).collect();
                 self.oracle.members.insert(node);
             }
@@ -152,12 +209,14 @@ impl Run {
                 self.report.joins += 1;
                 self.joining.remove(&node);
                 self.oracle.members.insert(node);
+                self.oracle.joined.insert(node);
             }
             (Asked::Join, Err(_)) => {
                 self.joining.remove(&node);
             }
-            (Asked::Send { first }, Ok(Reply::Sent(sent))) => {
+            (Asked::Send { first, .. }, Ok(Reply::Sent(sent))) => {
                 self.report.messages += 1;
+                self.report.pending += u64::from(matches!(sent.first(), Some(Sent::Pending(_))));
                 let expected = self
                     .oracle
                     .messages
@@ -169,7 +228,10 @@ impl Run {
                 }
             }
             (
-                Asked::Send { first },
+                Asked::Send {
+                    first,
+                    again: false,
+                },
                 Err(CommandError::NotPermitted(_) | CommandError::NotFound(_)),
             ) => {
                 self.oracle.messages.remove(&first);
@@ -198,11 +260,13 @@ impl Run {
                 self.report.removals += 1;
                 self.oracle.members.remove(&node);
                 self.oracle.removed.insert(node);
+                self.oracle.gone.insert(node);
+                self.world.note_removal(0, node);
             }
             (Asked::Log { channel }, Ok(Reply::Log(log))) => {
                 self.logs.insert((node, channel), log);
             }
-            _ => self.report.unanswered += 1,
+            _ => self.report.refused += 1,
         }
     }
 
@@ -237,11 +301,19 @@ impl Run {
         self.ask(0, Asked::Invite, command);
     }
 
-    fn step(&mut self) {
+    fn step(&mut self, at: usize) {
         let Some(revolt) = self.revolt else { return };
-        match self.world.below(100) {
+        let chance = self.world.below(100);
+        // Now and then by turns instead of by chance, so that no run lacks any kind of trouble.
+        let chance = if at % 12 == 11 {
+            TROUBLES[at / 12 % TROUBLES.len()]
+        } else {
+            chance
+        };
+        match chance {
             0..=11 => self.join_somebody(),
-            12..=59 => self.send(revolt),
+            12..=53 => self.send(revolt),
+            54..=59 => self.send_again(revolt),
             60..=67 => self.edit(revolt),
             68..=71 => self.delete(revolt),
             72..=77 => self.react(revolt),
@@ -255,9 +327,11 @@ impl Run {
                     self.ask(0, Asked::Channel, Command::CreateChannel { revolt, edit });
                 }
             }
-            82..=87 => self.crash(),
-            88..=91 => self.partition(),
-            92..=96 => self.world.break_a_link(),
+            82..=83 => self.crash(),
+            84..=89 => self.ambush(),
+            90..=92 => self.partition(),
+            93..=94 => self.world.break_a_link(),
+            95..=96 => self.world.replacements = 1 + self.world.below(4),
             _ => self.world.partition(BTreeMap::new()),
         }
         let pause = 50_000_000 + self.world.below(2 * SECOND);
@@ -308,11 +382,38 @@ impl Run {
         };
         self.oracle.messages.insert(first.clone(), expected);
         let at = Place { revolt, channel };
+        self.hand_in(node, at, first.clone(), false);
+        if self.world.below(8) == 0 {
+            // Impatient: the first answer is still to come.
+            self.hand_in(node, at, first, true);
+        }
+    }
+
+    fn hand_in(&mut self, node: NodeId, at: Place, first: String, again: bool) {
         let messages = vec![Draft {
             text: first.clone(),
+            nonce: Some(first.clone()),
             ..Default::default()
         }];
-        self.ask(node, Asked::Send { first }, Command::Send { at, messages });
+        self.report.repeated += u64::from(again);
+        let asked = Asked::Send { first, again };
+        self.ask(node, asked, Command::Send { at, messages });
+    }
+
+    /// A program that doesn't know what became of its message sends it again, with the same nonce.
+    fn send_again(&mut self, revolt: RevoltId) {
+        let first = if self.unsure.is_empty() {
+            let all: Vec<_> = self.oracle.messages.keys().cloned().collect();
+            self.pick(&all)
+        } else {
+            Some(self.unsure.remove(0))
+        };
+        let Some(first) = first else { return };
+        let Some(expected) = self.oracle.messages.get(&first) else {
+            return;
+        };
+        let (node, channel) = (expected.by, expected.channel);
+        self.hand_in(node, Place { revolt, channel }, first, true);
     }
 
     fn own_message(&mut self) -> Option<(String, Expected, MessageId)> {
@@ -426,10 +527,16 @@ impl Run {
         let Some(node) = self.pick(&nodes) else {
             return;
         };
-        self.asked.retain(|_, (at, _)| *at != node);
-        self.joining.remove(&node);
-        let back = SECOND + self.world.below(20 * SECOND);
+        let back = self.world.absence();
         self.world.crash(node, back);
+        self.cut_off(node);
+    }
+
+    /// Whoever does a certain thing next crashes before it is durable.
+    fn ambush(&mut self) {
+        if let Some(work) = self.pick(&Work::AIMS) {
+            self.world.ambushes.insert(work);
+        }
     }
 
     fn partition(&mut self) {
@@ -439,141 +546,33 @@ impl Run {
         }
         self.world.partition(group);
     }
+}
 
-    /// Peace: everybody is up and reachable. Waits until all members agree with each other and the oracle.
-    fn settle(&mut self) -> Result<(), String> {
-        self.world.partition(BTreeMap::new());
-        self.world.loss = 0;
-        self.pass(30 * SECOND);
-        for node in 0..self.world.nodes.len() {
-            self.world.start(node);
-        }
-        let from = self.world.now;
-        let mut verdict = Err("nothing was compared".to_owned());
-        for _ in 0..30 {
-            self.pass(10 * SECOND);
-            self.find_members();
-            verdict = self.compare();
-            if verdict.is_ok() {
-                break;
-            }
-        }
-        self.report.settled_after = (self.world.now - from) / SECOND;
-        self.report.world = self.world.counters.clone();
-        self.report.digest = self.world.digest();
-        verdict
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Whoever joined or was removed without an answer, because of a crash, is counted by what node 0 sees.
-    fn find_members(&mut self) {
-        let Some(revolt) = self.revolt else { return };
-        self.next += 1;
-        let id = self.next;
-        self.world.command(0, id, Command::ListMembers { revolt });
-        self.world.run_until(self.world.now + SECOND);
-        for answered in self.world.take_answers() {
-            if let (true, Ok(Reply::Members(members))) = (answered.id == id, &answered.result) {
-                let users: BTreeSet<_> = members.iter().map(|member| member.user).collect();
-                let is_member =
-                    |node: &NodeId| users.contains(&self.world.nodes[*node].identity.cert.user);
-                self.oracle.members = (0..self.world.nodes.len()).filter(is_member).collect();
-            } else {
-                self.answered(answered);
-            }
-        }
-    }
-
-    fn compare(&mut self) -> Result<(), String> {
-        let Some(revolt) = self.revolt else {
-            return Err("no revolt".into());
+    #[test]
+    fn the_same_seed_gives_the_same_run() {
+        let options = Options {
+            seed: 3,
+            nodes: 8,
+            actions: 120,
+            fault: None,
         };
-        self.logs.clear();
-        let members: Vec<_> = self.oracle.members.iter().copied().collect();
-        for node in &members {
-            for channel in self.channels.clone() {
-                let at = Place { revolt, channel };
-                let log = Command::Log {
-                    at,
-                    from: None,
-                    direction: Direction::Before,
-                    limit: 1000,
-                };
-                self.ask(*node, Asked::Log { channel }, log);
-            }
-        }
-        self.pass(SECOND);
-        for channel in self.channels.clone() {
-            let mut reference: Option<(NodeId, Vec<MessageView>)> = None;
-            for node in &members {
-                let log = self
-                    .logs
-                    .get(&(*node, channel))
-                    .ok_or(format!("node {node} shows no log"))?;
-                self.oracle.check(*node, channel, log)?;
-                let log: Vec<_> = log
-                    .iter()
-                    .cloned()
-                    .map(|view| MessageView { held_by: 0, ..view })
-                    .collect();
-                match &reference {
-                    None => reference = Some((*node, log)),
-                    Some((other, have)) if *have != log => {
-                        return Err(format!(
-                            "nodes {other} and {node} differ ({} and {} messages)",
-                            have.len(),
-                            log.len()
-                        ));
-                    }
-                    Some(_) => {}
-                }
-            }
-        }
-        Ok(())
+        let digest = || run(options).expect("nothing is wrong").digest;
+        assert_eq!(digest(), digest());
     }
 
-    /// The timeline index is equal on all disks of members.
-    fn check_timelines(&self) -> Result<(), String> {
-        let Some(revolt) = self.revolt else {
-            return Err("no revolt".into());
+    #[test]
+    fn a_planted_fault_is_noticed() {
+        let options = Options {
+            seed: 3,
+            nodes: 8,
+            actions: 120,
+            fault: Fault::named("gossip-before-durable"),
         };
-        for channel in &self.channels {
-            let stream = StreamId::channel(&revolt, channel);
-            let mut reference: Option<(NodeId, Vec<MessageId>)> = None;
-            for node in &self.oracle.members {
-                let Answer::Keys(keys) = self.world.nodes[*node]
-                    .disk
-                    .query(&Query::Timeline { stream })
-                else {
-                    return Err("a timeline is a list of keys".into());
-                };
-                match &reference {
-                    None => reference = Some((*node, keys)),
-                    Some((other, have)) if *have != keys => {
-                        return Err(format!("the timelines of nodes {other} and {node} differ"));
-                    }
-                    Some(_) => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A run that exercised nothing proves nothing.
-    fn require(&self) -> Result<(), String> {
-        let world = &self.report.world;
-        let needed = [
-            ("messages", self.report.messages),
-            ("changes", self.report.changes),
-            ("joins", self.report.joins),
-            ("crashes", world.crashes),
-            ("partitions", world.partitions),
-            ("lost gossip", world.gossip_lost),
-            ("doubled gossip", world.gossip_doubled),
-            ("broken links", world.links_broken),
-        ];
-        match needed.iter().find(|(_, count)| *count == 0) {
-            Some((what, _)) => Err(format!("the run exercised no {what}: give it more actions")),
-            None => Ok(()),
-        }
+        let error = run(options).expect_err("the fault shows at once");
+        assert!(error.contains("before it was durable"), "{error}");
     }
 }

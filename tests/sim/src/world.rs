@@ -7,11 +7,16 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use revnet_core::command::{Command, CommandError, Reply};
-use revnet_core::{Core, Effect, Identity, Input, MILLI, Mono, SECOND, Verdict};
+use revnet_core::{Core, Identity, Input, MILLI, Mono, SECOND};
 use revnet_protocol::{DeviceId, DeviceKeys, RootKey};
 
+use crate::batch::Work;
 use crate::disk::{Disk, Done};
 use crate::network::{Network, NodeId};
+use crate::wire::{Actor, Known, Wire};
+
+mod effects;
+mod links;
 
 /// 2026-01-01 in Unix milliseconds: where virtual time starts.
 pub const EPOCH_MS: u64 = 1_767_225_600_000;
@@ -31,14 +36,18 @@ pub struct Counters {
     pub gossip_doubled: u64,
     /// Links that broke by chance.
     pub links_broken: u64,
+    /// Links that were replaced at once.
+    pub links_replaced: u64,
+    /// Frames of a link that was replaced, kept off the next one.
+    pub frames_stale: u64,
     /// Crashes.
     pub crashes: u64,
+    /// Crashes in the middle of a batch that they were aimed at.
+    pub crashes_aimed: u64,
     /// Batches that crashes lost.
     pub batches_lost: u64,
     /// Partitions.
     pub partitions: u64,
-    /// Peers that were blamed for something.
-    pub blamed: u64,
 }
 
 /// One node.
@@ -53,7 +62,13 @@ pub struct Node {
     skew_ms: i64,
     /// Grows with each start, so that answers to an earlier life are ignored.
     life: u64,
-    disk_busy: bool,
+    /// When the disk is done with what waits.
+    disk_due: Option<Mono>,
+    /// When the core is woken next.
+    wake: Option<Mono>,
+    /// Links as the core knows them: the real ones change a little earlier.
+    links: BTreeMap<NodeId, u64>,
+    known: Known,
     seen: BTreeSet<[u8; 32]>,
     tokens: BTreeMap<u64, (String, Vec<u8>, NodeId)>,
 }
@@ -65,6 +80,8 @@ enum Event {
         to: NodeId,
         generation: u64,
         bytes: Vec<u8>,
+        /// It ends the answer to a pull.
+        ends: bool,
     },
     Gossip {
         from: NodeId,
@@ -79,10 +96,31 @@ enum Event {
     Wake {
         node: NodeId,
         life: u64,
+        due: Mono,
     },
     Connected {
         from: NodeId,
         to: NodeId,
+    },
+    Up {
+        node: NodeId,
+        life: u64,
+        peer: NodeId,
+        generation: u64,
+        dialled: bool,
+    },
+    Down {
+        node: NodeId,
+        peer: NodeId,
+        generation: u64,
+    },
+    Replace {
+        ends: (NodeId, NodeId),
+    },
+    Crash {
+        node: NodeId,
+        life: u64,
+        back_after: Mono,
     },
     Found {
         node: NodeId,
@@ -120,10 +158,19 @@ pub struct World {
     pub counters: Counters,
     /// Gossip loss in percent.
     pub loss: u64,
+    /// The next batches about this end in a crash.
+    pub ambushes: BTreeSet<Work>,
+    /// The links of so many frames to come are replaced while these are under way.
+    pub replacements: u64,
+    /// A planted fault: links have no numbers, so frames find their way to the next one.
+    pub links_unnumbered: bool,
+    /// Watches what leaves the nodes.
+    pub wire: Wire,
     queue: BinaryHeap<Reverse<(Mono, u64)>>,
     events: BTreeMap<u64, Event>,
     next: u64,
     answers: Vec<Answered>,
+    crashed: BTreeSet<NodeId>,
     trace: blake3::Hasher,
 }
 
@@ -154,7 +201,10 @@ impl World {
                     core: None,
                     skew_ms,
                     life: 0,
-                    disk_busy: false,
+                    disk_due: None,
+                    wake: None,
+                    links: BTreeMap::new(),
+                    known: Known::default(),
                     seen: BTreeSet::new(),
                     tokens: BTreeMap::new(),
                 }
@@ -167,10 +217,15 @@ impl World {
             network: Network::default(),
             counters: Counters::default(),
             loss: 10,
+            ambushes: BTreeSet::new(),
+            replacements: 0,
+            links_unnumbered: false,
+            wire: Wire::default(),
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
             next: 0,
             answers: Vec::new(),
+            crashed: BTreeSet::new(),
             trace: blake3::Hasher::new(),
         }
     }
@@ -202,7 +257,9 @@ impl World {
             return;
         }
         known.life += 1;
-        known.disk_busy = false;
+        known.disk_due = None;
+        known.wake = None;
+        known.links.clear();
         known.seen.clear();
         known.tokens.clear();
         let unix =
@@ -214,6 +271,12 @@ impl World {
             unix,
             known.disk.boot(),
         ));
+        let actor = Actor {
+            node,
+            device: known.identity.cert.device,
+            disk: &known.disk,
+        };
+        known.known = self.wire.known(actor);
         self.network.set_down(node, false);
         self.drain(node);
     }
@@ -225,51 +288,50 @@ impl World {
         }
         let waiting = self.nodes[node].disk.waiting() as u64;
         let kept = self.below(waiting + 1);
-        let disk = &mut self.nodes[node].disk;
-        let before = disk.lost;
-        disk.crash(usize::try_from(kept).expect("small"));
-        self.counters.batches_lost += disk.lost - before;
+        self.nodes[node]
+            .disk
+            .crash(usize::try_from(kept).expect("small"));
+        self.nodes[node].links.clear();
+        self.counters.batches_lost += waiting - kept;
         self.counters.crashes += 1;
+        self.crashed.insert(node);
         let broken = self.network.set_down(node, true);
-        self.links_down(&broken);
+        self.links_ended(broken);
         self.at(self.now + back_after, Event::Start { node });
     }
 
-    /// Splits the network.
-    pub fn partition(&mut self, group: BTreeMap<NodeId, u8>) {
-        self.counters.partitions += u64::from(!group.is_empty());
-        let broken = self.network.partition(group);
-        self.links_down(&broken);
+    /// How long a node that crashed stays away: some are back before anybody noticed.
+    pub fn absence(&mut self) -> Mono {
+        match self.below(3) {
+            0 => 20 * MILLI + self.below(300 * MILLI),
+            _ => SECOND + self.below(20 * SECOND),
+        }
     }
 
-    /// Breaks one link by chance.
-    pub fn break_a_link(&mut self) {
-        let links = self.network.links();
-        if links.is_empty() {
-            return;
-        }
-        let at = self.below(links.len() as u64);
-        let (a, b) = links[usize::try_from(at).expect("small")];
-        self.network.disconnect(a, b);
-        self.counters.links_broken += 1;
-        self.links_down(&[(a, b)]);
+    /// Nodes that crashed since the last call: what they had not answered, they never will.
+    pub fn take_crashed(&mut self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.crashed)
     }
 
-    fn links_down(&mut self, broken: &[(NodeId, NodeId)]) {
-        for (a, b) in broken {
-            self.input(
-                *a,
-                Input::LinkDown {
-                    peer: self.device(*b),
-                },
-            );
-            self.input(
-                *b,
-                Input::LinkDown {
-                    peer: self.device(*a),
-                },
-            );
+    /// One node was told that it removed another.
+    pub fn note_removal(&mut self, remover: NodeId, node: NodeId) {
+        let known = &self.nodes[remover];
+        let actor = Actor {
+            node: remover,
+            device: known.identity.cert.device,
+            disk: &known.disk,
+        };
+        self.wire.removed(node, actor);
+    }
+
+    /// Batches that crashes lost, by what they were about.
+    #[must_use]
+    pub fn lost(&self) -> BTreeMap<Work, u64> {
+        let mut all = BTreeMap::new();
+        for (work, count) in self.nodes.iter().flat_map(|node| &node.disk.lost) {
+            *all.entry(*work).or_default() += count;
         }
+        all
     }
 
     /// The device of a node.
@@ -328,15 +390,8 @@ impl World {
                 to,
                 generation,
                 bytes,
-            } => {
-                if self.network.is_current(from, to, generation) {
-                    self.counters.frames += 1;
-                    let peer = self.device(from);
-                    self.input(to, Input::Frame { peer, bytes });
-                } else {
-                    self.counters.frames_lost += 1;
-                }
-            }
+                ends,
+            } => self.frame(from, to, generation, bytes, ends),
             Event::Gossip {
                 from,
                 to,
@@ -347,7 +402,7 @@ impl World {
                 if self.nodes[node].life != life || self.nodes[node].core.is_none() {
                     return;
                 }
-                self.nodes[node].disk_busy = false;
+                self.nodes[node].disk_due = None;
                 for done in self.nodes[node].disk.work() {
                     self.input(
                         node,
@@ -361,10 +416,14 @@ impl World {
                     );
                 }
             }
-            Event::Wake { node, life } => {
+            Event::Wake { node, life, due } => {
                 let now = self.now;
                 let known = &mut self.nodes[node];
-                if let Some(core) = known.core.as_mut().filter(|_| known.life == life) {
+                if known.life != life || known.wake != Some(due) {
+                    return;
+                }
+                known.wake = None;
+                if let Some(core) = known.core.as_mut() {
                     core.handle_timeout(now);
                     self.drain(node);
                 }
@@ -382,185 +441,33 @@ impl World {
                 }
             }
             Event::Start { node } => self.start(node),
-        }
-    }
-
-    fn connected(&mut self, from: NodeId, to: NodeId) {
-        let (a, b) = (self.device(from), self.device(to));
-        if !self.network.reachable(from, to) {
-            return self.input(from, Input::DialFailed { peer: b });
-        }
-        if self.network.connect(from, to) {
-            let address = Some(format!("sim:{to}"));
-            self.input(
-                from,
-                Input::LinkUp {
-                    peer: b,
-                    relayed: false,
-                    address,
-                },
-            );
-            self.input(
-                to,
-                Input::LinkUp {
-                    peer: a,
-                    relayed: false,
-                    address: None,
-                },
-            );
-        }
-    }
-
-    fn gossip(&mut self, from: NodeId, to: NodeId, topic: String, bytes: Vec<u8>) {
-        if !self.network.reachable(from, to) || self.nodes[to].core.is_none() {
-            return;
-        }
-        let digest = *blake3::hash(&bytes).as_bytes();
-        if !self.nodes[to].seen.insert(digest) {
-            return;
-        }
-        self.counters.gossip += 1;
-        self.next += 1;
-        let token = self.next;
-        self.nodes[to]
-            .tokens
-            .insert(token, (topic.clone(), bytes.clone(), from));
-        let peer = self.device(from);
-        self.input(
-            to,
-            Input::Gossip {
+            Event::Up {
+                node,
+                life,
                 peer,
-                topic,
-                bytes,
-                token,
-            },
-        );
-    }
-
-    fn spread(&mut self, node: NodeId, topic: &str, bytes: &[u8], except: Option<NodeId>) {
-        self.nodes[node]
-            .seen
-            .insert(*blake3::hash(bytes).as_bytes());
-        for to in self.network.listeners(node, topic) {
-            if Some(to) == except {
-                continue;
-            }
-            if self.below(100) < self.loss {
-                self.counters.gossip_lost += 1;
-                continue;
-            }
-            let copies = if self.below(20) == 0 { 2 } else { 1 };
-            self.counters.gossip_doubled += copies - 1;
-            for _ in 0..copies {
-                // No order between messages: each has its own delay.
-                let when = self.now + MILLI + self.below(200 * MILLI);
-                self.at(
-                    when,
-                    Event::Gossip {
-                        from: node,
-                        to,
-                        topic: topic.to_owned(),
-                        bytes: bytes.to_vec(),
-                    },
-                );
-            }
-        }
-    }
-
-    /// Does what the core wants done.
-    fn drain(&mut self, node: NodeId) {
-        while let Some(effect) = self.nodes[node].core.as_mut().and_then(Core::poll_effect) {
-            self.trace
-                .update(format!("{node} {} {effect:?}", self.now).as_bytes());
-            self.effect(node, effect);
-        }
-        let life = self.nodes[node].life;
-        let wake = self.nodes[node].core.as_ref().and_then(Core::poll_timeout);
-        if let Some((when, _)) = wake {
-            self.at(when.max(self.now), Event::Wake { node, life });
-        }
-    }
-
-    fn effect(&mut self, node: NodeId, effect: Effect) {
-        let (now, life) = (self.now, self.nodes[node].life);
-        match effect {
-            Effect::Send { peer, bytes } => {
-                let Some(to) = self.node_of(&peer) else {
-                    return;
-                };
-                let delay = MILLI + self.below(100 * MILLI);
-                if let Some((when, generation)) = self.network.pass(node, to, now, delay) {
-                    self.at(
-                        when,
-                        Event::Frame {
-                            from: node,
-                            to,
-                            generation,
-                            bytes,
-                        },
-                    );
+                generation,
+                dialled,
+            } => {
+                if self.nodes[node].life == life {
+                    self.link_up(node, peer, generation, dialled);
                 }
             }
-            Effect::Gossip { topic, bytes } => self.spread(node, &topic, &bytes, None),
-            Effect::Verdict { token, verdict } => {
-                if let Some((topic, bytes, from)) = self.nodes[node].tokens.remove(&token) {
-                    match verdict {
-                        Verdict::Accept => self.spread(node, &topic, &bytes, Some(from)),
-                        Verdict::Reject => self.counters.blamed += 1,
-                        Verdict::Ignore => {}
-                    }
+            Event::Down {
+                node,
+                peer,
+                generation,
+            } => self.link_down(node, peer, generation),
+            Event::Replace { ends: (a, b) } => self.replace(a, b),
+            Event::Crash {
+                node,
+                life,
+                back_after,
+            } => {
+                if self.nodes[node].life == life && self.nodes[node].core.is_some() {
+                    self.counters.crashes_aimed += 1;
+                    self.crash(node, back_after);
                 }
             }
-            Effect::Subscribe { topic } => self.network.subscribe(node, topic, true),
-            Effect::Unsubscribe { topic } => self.network.subscribe(node, topic, false),
-            Effect::Dial { peer, .. } => {
-                if let Some(to) = self.node_of(&peer) {
-                    let when = now + 5 * MILLI + self.below(100 * MILLI);
-                    self.at(when, Event::Connected { from: node, to });
-                }
-            }
-            Effect::DialAddress { address } => {
-                if let Some(to) = address.strip_prefix("sim:").and_then(|n| n.parse().ok()) {
-                    let when = now + 5 * MILLI + self.below(100 * MILLI);
-                    self.at(when, Event::Connected { from: node, to });
-                }
-            }
-            Effect::Disconnect { peer, .. } => {
-                self.counters.blamed += 1;
-                if let Some(to) = self
-                    .node_of(&peer)
-                    .filter(|to| self.network.disconnect(node, *to))
-                {
-                    let me = self.device(node);
-                    self.input(to, Input::LinkDown { peer: me });
-                    self.input(node, Input::LinkDown { peer });
-                }
-            }
-            Effect::Provide { key } => self.network.provide(node, key, true),
-            Effect::StopProviding { key } => self.network.provide(node, key, false),
-            Effect::FindProviders { key } => {
-                let when = now + 20 * MILLI + self.below(300 * MILLI);
-                self.at(when, Event::Found { node, life, key });
-            }
-            Effect::Store { id, writes } => {
-                self.nodes[node].disk.commit(id, writes);
-                self.disk_soon(node);
-            }
-            Effect::Load { id, query } => {
-                self.nodes[node].disk.load(id, query);
-                self.disk_soon(node);
-            }
-            Effect::Reply { id, result } => self.answers.push(Answered { node, id, result }),
-            Effect::Notice(_) => {}
-        }
-    }
-
-    fn disk_soon(&mut self, node: NodeId) {
-        if !self.nodes[node].disk_busy {
-            self.nodes[node].disk_busy = true;
-            let life = self.nodes[node].life;
-            let when = self.now + MILLI + self.below(5 * MILLI);
-            self.at(when, Event::Disk { node, life });
         }
     }
 }

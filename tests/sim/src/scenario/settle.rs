@@ -1,0 +1,221 @@
+//! The end of a run: peace, then a comparison of what members show with each other and with the oracle.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use revnet_core::SECOND;
+use revnet_core::command::{Command, MessageView, Place, Reply};
+use revnet_core::storage::{Answer, Direction, Query};
+use revnet_protocol::{MessageId, StreamId};
+
+use super::{Asked, Run};
+use crate::network::NodeId;
+
+impl Run {
+    /// Peace: everybody is up and reachable, in the sparse case through others only. Waits until all
+    /// members agree with each other and the oracle.
+    pub(super) fn settle(&mut self, sparse: bool) -> Result<(), String> {
+        self.report.sparse = sparse;
+        if sparse {
+            let roads = self.roads();
+            self.world.set_roads(roads);
+        }
+        self.world.partition(BTreeMap::new());
+        self.world.loss = 0;
+        self.world.ambushes.clear();
+        self.world.replacements = 0;
+        self.pass(30 * SECOND);
+        for node in 0..self.world.nodes.len() {
+            self.world.start(node);
+        }
+        let from = self.world.now;
+        let mut verdict = Err("nothing was compared".to_owned());
+        for _ in 0..60 {
+            self.pass(10 * SECOND);
+            self.world.wire.verdict()?;
+            self.find_members();
+            verdict = self.compare();
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        self.report.settled_after = (self.world.now - from) / SECOND;
+        self.report.world = self.world.counters.clone();
+        self.report.digest = self.world.digest();
+        self.report.lost = self.world.lost();
+        self.report.locked_out = self.world.wire.secrets_compared();
+        verdict.map_err(|error| error + &self.differences())
+    }
+
+    /// Where the disks of members differ: for each author and stream, how much is stored and how much is read.
+    fn differences(&self) -> String {
+        let Some(revolt) = self.revolt else {
+            return String::new();
+        };
+        let channels = self.channels.iter().map(|c| StreamId::channel(&revolt, c));
+        let streams: Vec<_> = std::iter::once(StreamId::control(&revolt))
+            .chain(channels)
+            .collect();
+        let mut text = String::new();
+        for (number, stream) in streams.iter().enumerate() {
+            for (author, known) in self.world.nodes.iter().enumerate() {
+                let device = known.identity.cert.device;
+                let have = |node: &NodeId| self.world.nodes[*node].disk.progress(*stream, device);
+                let all: BTreeMap<_, _> = self
+                    .oracle
+                    .members
+                    .iter()
+                    .map(|node| (*node, have(node)))
+                    .collect();
+                if all.values().collect::<BTreeSet<_>>().len() > 1 {
+                    text.push_str(&format!(
+                        "\n  stream {number}, author {author}: (stored, read) by node: {all:?}"
+                    ));
+                }
+            }
+        }
+        text
+    }
+
+    /// A tree of members, with everybody else at its leaves: what somebody lacks has to come through others.
+    fn roads(&mut self) -> Vec<(NodeId, NodeId)> {
+        let trusted: Vec<_> = self
+            .oracle
+            .members
+            .difference(&self.oracle.removed)
+            .copied()
+            .collect();
+        let mut roads = Vec::new();
+        for (at, node) in trusted.iter().enumerate().skip(1) {
+            let to = at - 1 - usize::try_from(self.world.below(at.min(3) as u64)).expect("small");
+            roads.push((*node, trusted[to]));
+        }
+        for node in (0..self.world.nodes.len()).filter(|node| !trusted.contains(node)) {
+            if let Some(to) = self.pick(&trusted) {
+                roads.push((node, to));
+            }
+        }
+        roads
+    }
+
+    /// Whoever joined or was removed without an answer, because of a crash, is counted by what node 0 sees.
+    fn find_members(&mut self) {
+        let Some(revolt) = self.revolt else { return };
+        self.next += 1;
+        let id = self.next;
+        self.world.command(0, id, Command::ListMembers { revolt });
+        self.world.run_until(self.world.now + SECOND);
+        for answered in self.world.take_answers() {
+            if let (true, Ok(Reply::Members(members))) = (answered.id == id, &answered.result) {
+                let users: BTreeSet<_> = members.iter().map(|member| member.user).collect();
+                let is_member =
+                    |node: &NodeId| users.contains(&self.world.nodes[*node].identity.cert.user);
+                self.oracle.members = (0..self.world.nodes.len()).filter(is_member).collect();
+            } else {
+                self.answered(answered);
+            }
+        }
+    }
+
+    fn compare(&mut self) -> Result<(), String> {
+        let Some(revolt) = self.revolt else {
+            return Err("no revolt".into());
+        };
+        self.oracle.check_members()?;
+        self.logs.clear();
+        let members: Vec<_> = self.oracle.members.iter().copied().collect();
+        for node in &members {
+            for channel in self.channels.clone() {
+                let at = Place { revolt, channel };
+                let log = Command::Log {
+                    at,
+                    from: None,
+                    direction: Direction::Before,
+                    limit: 1000,
+                };
+                self.ask(*node, Asked::Log { channel }, log);
+            }
+        }
+        self.pass(SECOND);
+        for channel in self.channels.clone() {
+            let mut reference: Option<(NodeId, Vec<MessageView>)> = None;
+            for node in &members {
+                let log = self
+                    .logs
+                    .get(&(*node, channel))
+                    .ok_or(format!("node {node} shows no log"))?;
+                self.oracle.check(*node, channel, log)?;
+                let log: Vec<_> = log
+                    .iter()
+                    .cloned()
+                    .map(|view| MessageView { held_by: 0, ..view })
+                    .collect();
+                match &reference {
+                    None => reference = Some((*node, log)),
+                    Some((other, have)) if *have != log => {
+                        return Err(format!(
+                            "nodes {other} and {node} differ ({} and {} messages)",
+                            have.len(),
+                            log.len()
+                        ));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        self.check_timelines()
+    }
+
+    /// What can only be looked at when all is done.
+    pub(super) fn check_end(&self) -> Result<(), String> {
+        let disks: Vec<_> = self.world.nodes.iter().map(|node| &node.disk).collect();
+        self.world.wire.check_secrets(&disks)
+    }
+
+    /// The timeline index is equal on all disks of members.
+    fn check_timelines(&self) -> Result<(), String> {
+        let Some(revolt) = self.revolt else {
+            return Err("no revolt".into());
+        };
+        for channel in &self.channels {
+            let stream = StreamId::channel(&revolt, channel);
+            let mut reference: Option<(NodeId, Vec<MessageId>)> = None;
+            for node in &self.oracle.members {
+                let Answer::Keys(keys) = self.world.nodes[*node]
+                    .disk
+                    .query(&Query::Timeline { stream })
+                else {
+                    return Err("a timeline is a list of keys".into());
+                };
+                match &reference {
+                    None => reference = Some((*node, keys)),
+                    Some((other, have)) if *have != keys => {
+                        return Err(format!("the timelines of nodes {other} and {node} differ"));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A run that exercised nothing proves nothing.
+    pub(super) fn require(&self) -> Result<(), String> {
+        let world = &self.report.world;
+        let needed = [
+            ("messages", self.report.messages),
+            ("changes", self.report.changes),
+            ("joins", self.report.joins),
+            ("crashes", world.crashes),
+            ("crashes in the middle of a batch", world.crashes_aimed),
+            ("partitions", world.partitions),
+            ("lost gossip", world.gossip_lost),
+            ("doubled gossip", world.gossip_doubled),
+            ("broken links", world.links_broken),
+            ("replaced links", world.links_replaced),
+        ];
+        match needed.iter().find(|(_, count)| *count == 0) {
+            Some((what, _)) => Err(format!("the run exercised no {what}: give it more actions")),
+            None => Ok(()),
+        }
+    }
+}
