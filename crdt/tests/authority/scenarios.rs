@@ -345,17 +345,16 @@ fn a_device_that_left_comes_in_by_a_join_only() {
 
 #[test]
 fn a_revocation_does_not_show_that_somebody_was_removed() {
-    let (mut w, head) = World::with(27, &[X], &[]);
-    let number = w.next_invite();
-    let door = w.write(FOUNDER, &[head], invite(number));
-    let revocation = w.write(FOUNDER, &[door], revoke(number, &[]));
-    let epoch = w.write(FOUNDER, &[revocation], rotate(1, 1));
-    let before = w.clone();
-    w.write(FOUNDER, &[epoch], set(X, None));
+    let (mut w, head) = World::with(27, &[B, X], &[(B, 500)]);
+    let revocation = w.write(FOUNDER, &[head], revoke(0, &[]));
+    w.write(FOUNDER, &[revocation], rotate(1, 1));
+    let removal = w.write(B, &[head], set(X, None));
     assert!(w.state().rotation_due(&Audience::Revolt));
-    let first = before.acts[1].id;
-    w.fork(X, None, &[first, door], join(X, number));
+    let again = w.write(X, &[removal], join(X, 0));
+    assert_eq!(w.verdicts()[&again], Verdict::Void(Why::Ended(revocation)));
     assert!(w.state().rotation_due(&Audience::Revolt));
+    w.write(B, &w.tips(), rotate(2, 2));
+    assert!(!w.state().rotation_due(&Audience::Revolt));
 }
 
 #[test]
