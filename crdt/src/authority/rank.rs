@@ -315,13 +315,19 @@ impl Events {
         returned: &[Place],
     ) -> Rank {
         let (mut set, mut entered) = (None, Rank::NONE);
+        // Of several joins the others count on where one was ended.
+        let further = || {
+            let events = self.0.iter().filter(|event| counts(event.place));
+            let further = events.filter(|event| !event.sets_level());
+            further.map(Event::value).max().unwrap_or(Rank::NONE)
+        };
         for event in self.in_force(graph, counts) {
             let ends = self.ends(counts).map(|end| end.place);
             let mut ends = ends.chain(returned.iter().copied());
             let knows = |end| graph.knew(event.place, end);
             match &event.kind {
                 Kind::Removal | Kind::Leave => return Rank::NONE,
-                Kind::Entry(_) => entered = entered.max(event.value()),
+                Kind::Entry(_) => entered = entered.max(event.value()).max(further()),
                 Kind::Set if ends.all(knows) => {
                     set = Some(set.map_or(event.level, |lowest: Rank| lowest.min(event.level)));
                 }

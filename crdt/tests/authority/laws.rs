@@ -9,8 +9,8 @@ use revnet_protocol::{Act, EnvelopeId};
 
 use crate::fuzz::Schedule;
 use crate::world::{
-    FOUNDER, PEOPLE, World, cast, channel, device, join, level, rotate, set, set_keeping, settings,
-    user,
+    FOUNDER, INVITES, PEOPLE, World, cast, channel, device, invite, join, level, profile, rotate,
+    set, set_keeping, settings, user,
 };
 
 type Law = fn(u64) -> Result<(), String>;
@@ -254,6 +254,36 @@ fn what_counted_counts_on(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// Whoever is out is in again, as an ordinary member, by an invite whose author knew everything.
+fn a_new_invite_opens(seed: u64) -> Result<(), String> {
+    let world = Schedule::new(seed).world;
+    let base = world.authority();
+    if world.invites == INVITES {
+        return Ok(());
+    }
+    for person in (1..PEOPLE).filter(|person| level(base.state(), *person).is_none()) {
+        let mut world = world.clone();
+        let (tips, number) = (world.tips(), world.next_invite());
+        let door = world.write(FOUNDER, &tips, invite(number));
+        let back = world.write(person, &[door], join(person, number));
+        let room = world.write(person, &[back], profile("back"));
+        let after = world.after(&base);
+        let was_set = world
+            .acts
+            .iter()
+            .any(|act| matches!(&act.act, Act::SetMember(set) if set.user == user(person)));
+        let stands = level(after.state(), person);
+        require(stands == Some(0) || was_set && stands.is_some(), || {
+            format!("person {person} came in by a new invite with {stands:?}")
+        })?;
+        require(verdicts(&after)[&room].counts(), || {
+            format!("person {person} came in and may not act")
+        })?;
+        require(after.unsettled().is_empty(), || "decided too early".into())?;
+    }
+    Ok(())
+}
+
 /// Who was removed is a member again only if they joined by an invite whose author knew of it, or if
 /// somebody who knew of it set their level.
 fn old_links_stay_shut(seed: u64) -> Result<(), String> {
@@ -315,6 +345,11 @@ fn nobody_affects_equals_or_superiors() {
 fn later_honest_acts_erase_nothing() {
     holds(what_counted_counts_on);
     is_broken_by(Mutant::LaterPromotionsErase, what_counted_counts_on);
+}
+
+#[test]
+fn everybody_can_be_let_in_again() {
+    holds(a_new_invite_opens);
 }
 
 #[test]
