@@ -256,32 +256,37 @@ fn what_counted_counts_on(seed: u64) -> Result<(), String> {
 
 /// Whoever is out is in again, as an ordinary member, by an invite whose author knew everything.
 fn a_new_invite_opens(seed: u64) -> Result<(), String> {
-    let world = Schedule::new(seed).world;
+    let Schedule {
+        mut world,
+        mut dice,
+        ..
+    } = Schedule::new(seed);
     let base = world.authority();
-    if world.invites == INVITES {
+    let out = (1..PEOPLE).filter(|person| level(base.state(), *person).is_none());
+    let out: Vec<usize> = out.collect();
+    if world.invites == INVITES || out.is_empty() {
         return Ok(());
     }
-    for person in (1..PEOPLE).filter(|person| level(base.state(), *person).is_none()) {
-        let mut world = world.clone();
-        let (tips, number) = (world.tips(), world.next_invite());
-        let door = world.write(FOUNDER, &tips, invite(number));
-        let back = world.write(person, &[door], join(person, number));
-        let room = world.write(person, &[back], profile("back"));
-        let after = world.after(&base);
-        let was_set = world
-            .acts
-            .iter()
-            .any(|act| matches!(&act.act, Act::SetMember(set) if set.user == user(person)));
-        let stands = level(after.state(), person);
-        require(stands == Some(0) || was_set && stands.is_some(), || {
-            format!("person {person} came in by a new invite with {stands:?}")
-        })?;
-        require(verdicts(&after)[&room].counts(), || {
-            format!("person {person} came in and may not act")
-        })?;
-        require(after.unsettled().is_empty(), || "decided too early".into())?;
-    }
-    Ok(())
+    let person = dice.pick(&out);
+    let was_set = world
+        .acts
+        .iter()
+        .any(|act| matches!(&act.act, Act::SetMember(set) if set.user == user(person)));
+    let (tips, number) = (world.tips(), world.next_invite());
+    let door = world.write(FOUNDER, &tips, invite(number));
+    let back = world.write(person, &[door], join(person, number));
+    let name = world.write(person, &[back], profile("back"));
+    let after = world.after(&base);
+    let stands = level(after.state(), person);
+    require(stands == Some(0) || was_set && stands.is_some(), || {
+        format!("person {person} came in by a new invite with {stands:?}")
+    })?;
+    require(verdicts(&after)[&name].counts(), || {
+        format!("person {person} came in and may not act")
+    })?;
+    require(after.unsettled().is_empty(), || {
+        "something was decided too early".into()
+    })
 }
 
 /// Who was removed is a member again only if they joined by an invite whose author knew of it, or if
