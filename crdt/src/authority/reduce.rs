@@ -1,8 +1,10 @@
 //! The loop: gives every act its verdict, from the highest rank down.
 //!
 //! An act can only be voided by who stands above its author, so by acts that were decided before it; and
-//! nobody grants a level that is not below their own, so no rank rises above the one at hand. A verdict is
-//! thus final once given, and the order in which acts arrived plays no part.
+//! nobody grants a level that is not below their own or acts with more than the rank of who let them in, so
+//! no rank rises above the one at hand. A verdict is thus final once given, and the order in which acts
+//! arrived plays no part. Of what people do to themselves, which is decided late, nothing may void or lift:
+//! see ADR 4.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
