@@ -64,8 +64,8 @@ impl Authority {
     /// - written without, and stamped before the act, it stays;
     /// - written without, and not stamped before the act, it is hidden.
     ///
-    /// Nothing stays of somebody whose join was ended by a revocation of its invite. For the other wishes
-    /// `hlc` plays no part: every loss counts that is known here.
+    /// Nothing stays of somebody whose join was ended by a revocation of its invite that stands above them.
+    /// For the other wishes `hlc` plays no part: every loss counts that is known here.
     #[must_use]
     pub fn judge(
         &self,

@@ -165,6 +165,32 @@ impl Authority {
             .collect()
     }
 
+    /// Acts that would have another rank if they were decided once more, after all others, and accepted acts
+    /// with a higher rank than one that was decided before. There are none if verdicts are final. For tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unsettled(&self) -> Vec<EnvelopeId> {
+        let decided = &self.outcome().decided;
+        let ranks = &decided.ranks;
+        let rises = decided.accepted.windows(2);
+        let rises = rises.filter(|pair| ranks[pair[0]] < ranks[pair[1]]);
+        let changed = (0..self.graph.nodes.len()).filter(|place| {
+            let node = &self.graph.nodes[*place];
+            let events = node.author.and_then(|user| decided.ledger.get(&user));
+            let is_entry = graph::certified_by(&node.record.act).is_some();
+            events
+                .filter(|_| node.sound && !is_entry)
+                .is_some_and(|events| {
+                    let subject = rank::Subject::Act(*place);
+                    events.rank(&self.graph, &node.record.device, subject).0 != ranks[*place]
+                })
+        });
+        let places = rises.map(|pair| pair[1]).chain(changed);
+        places
+            .map(|place| self.graph.nodes[place].record.id)
+            .collect()
+    }
+
     fn outcome(&self) -> &Outcome {
         self.outcome.get_or_init(|| {
             let decided = reduce::decide(&self.graph);

@@ -13,6 +13,12 @@ pub enum Mutant {
     LaterPromotionsErase,
     /// Removed people come back by any invite.
     OldInvitesReadmit,
+    /// A join lowers the level of who is a member already.
+    JoinsLower,
+    /// Who was let in by a low rank may act with a higher one.
+    JoinsLift,
+    /// A device may act after its own leave until that has a verdict.
+    LeavesWait,
 }
 
 thread_local! {

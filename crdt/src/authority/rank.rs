@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_protocol::act::{Keep, Level};
-use revnet_protocol::{DeviceId, Hlc, UserId};
+use revnet_protocol::{Act, DeviceId, Hlc, UserId};
 
 use super::graph::{Graph, Place, Places};
 use super::mutant::{Mutant, is_active};
@@ -49,19 +49,33 @@ pub(super) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) device: DeviceId,
-    /// The accepted acts that made the invite, as far as the joiner knew them.
-    pub(super) invites: Vec<Place>,
+    /// The accepted acts that made the invite, as far as the joiner knew them, with their ranks.
+    pub(super) invites: Vec<(Place, Rank)>,
+    /// The device's own leaves that the join did not know. They end it for whoever knows them, counting or
+    /// not: only this device can have written them, and a leave that came to count later would erase acts.
+    pub(super) left: Vec<Place>,
+    /// The device's own leaves that the join knew.
+    pub(super) returned: Vec<Place>,
     /// Whether the person was a member already by what the act knew, whose level it leaves alone.
     pub(super) further: bool,
     /// Whether somebody set the person's level knowing of the join, which so stands without its invite.
     pub(super) confirmed: bool,
-    /// The revocation of the invite that ends an unconfirmed join.
-    pub(super) ended_by: Option<Place>,
+    /// The revocation of the invite that ends an unconfirmed join, with its rank.
+    pub(super) ended_by: Option<(Place, Rank)>,
 }
 
 impl Entry {
     fn is_ended(&self) -> bool {
         self.ended_by.is_some() && !self.confirmed
+    }
+
+    /// The highest rank of an invite whose author knew of a removal.
+    fn readmitted_by(&self, graph: &Graph, removal: Place) -> Option<Rank> {
+        let invites = self.invites.iter();
+        let knew = |invite: Place| graph.knew(invite, removal);
+        let young =
+            invites.filter(|(invite, _)| is_active(Mutant::OldInvitesReadmit) || knew(*invite));
+        young.map(|(_, rank)| *rank).max()
     }
 }
 
@@ -76,14 +90,21 @@ pub(super) struct Event {
     pub(super) kind: Kind,
     /// The acts that it keeps, if it says so; otherwise all that its author knew.
     pub(super) kept: Option<BTreeSet<Place>>,
+    /// Where it sets a level: the joins that it confirms.
+    pub(super) confirms: Vec<Place>,
 }
 
 impl Event {
     /// What it sets the level to. Of a join that was ended nothing remains.
     pub(super) fn value(&self) -> Rank {
+        let ended = self.entry().is_some_and(Entry::is_ended);
+        if ended { Rank::NONE } else { self.level }
+    }
+
+    fn entry(&self) -> Option<&Entry> {
         match &self.kind {
-            Kind::Entry(entry) if entry.is_ended() => Rank::NONE,
-            _ => self.level,
+            Kind::Entry(entry) => Some(entry),
+            _ => None,
         }
     }
 
@@ -92,27 +113,37 @@ impl Event {
     }
 
     fn sets_level(&self) -> bool {
-        !matches!(&self.kind, Kind::Entry(entry) if entry.further)
+        !self.entry().is_some_and(|entry| entry.further)
     }
 
     /// Whether it takes the place of `earlier`.
     ///
-    /// Only a join brings back who went or was removed. After a removal its invite must be younger than
-    /// the removal: whoever was removed may hold older links, and would walk in again by the next one.
-    /// An invite whose author knew of the removal is somebody's decision.
+    /// A join brings back who was removed only by an invite whose author knew of the removal, which is
+    /// somebody's decision: whoever was removed may hold older links, and would walk in again by the next
+    /// one. A level that is set knowing of the removal is such a decision, too. It has to be: a removal by
+    /// a lower rank gets its verdict after what the new level allows.
     fn supersedes(&self, graph: &Graph, earlier: &Self) -> bool {
         if !graph.knew(self.place, earlier.place) {
             return false;
         }
         match (&earlier.kind, &self.kind) {
             (Kind::Removal, Kind::Entry(entry)) => {
-                let knew = |invite: &Place| graph.knew(*invite, earlier.place);
-                is_active(Mutant::OldInvitesReadmit) || entry.invites.iter().any(knew)
+                entry.readmitted_by(graph, earlier.place).is_some()
             }
-            (Kind::Leave, Kind::Entry(_)) => true,
-            (Kind::Removal | Kind::Leave, _) => false,
-            (Kind::Entry(_) | Kind::Set, _) => true,
+            (Kind::Removal | Kind::Leave, Kind::Removal | Kind::Leave) => false,
+            _ => true,
         }
+    }
+
+    /// Whether it takes back an `end` of the membership for who had come in by `entry`. It does so for the
+    /// joins that it confirms; if there are some from after the end, for these alone, because other devices
+    /// may be lost. What it confirms doesn't depend on verdicts.
+    fn takes_back(&self, graph: &Graph, end: &Self, entry: &Self) -> bool {
+        let after = |join: &Place| graph.knew(*join, end.place);
+        self.kind == Kind::Set
+            && graph.knew(self.place, end.place)
+            && self.confirms.contains(&entry.place)
+            && (after(&entry.place) || !self.confirms.iter().any(after))
     }
 }
 
@@ -171,8 +202,7 @@ impl Events {
         device: &DeviceId,
         subject: Subject<'_>,
     ) -> (Rank, Option<Place>) {
-        let mut rank = self.granted(graph, device, subject);
-        let mut cause = None;
+        let (mut rank, mut cause) = self.granted(graph, device, subject);
         if is_active(Mutant::CausalPower) {
             return (rank, cause);
         }
@@ -195,17 +225,36 @@ impl Events {
         (rank, cause)
     }
 
-    /// The rank by those events alone that the author knew, if the device is in by them.
-    fn granted(&self, graph: &Graph, device: &DeviceId, subject: Subject<'_>) -> Rank {
-        let knows = |event: &Event| subject.knows(graph, event.place);
-        if self
-            .entries(device)
-            .any(|entry| self.is_in(graph, entry, knows))
-        {
-            self.level(graph, knows)
-        } else {
-            Rank::NONE
+    /// The rank by those events alone that the author knew, if the device is in by them. It is not above
+    /// the rank of who let the device in: acts of that rank have their verdicts by then. Or what ended the
+    /// join, which reaches only what stands below it.
+    fn granted(
+        &self,
+        graph: &Graph,
+        device: &DeviceId,
+        subject: Subject<'_>,
+    ) -> (Rank, Option<Place>) {
+        let knows = |place| subject.knows(graph, place);
+        let (mut highest, mut cause) = (Rank::NONE, None);
+        for event in &self.0 {
+            let Some(entry) = event.entry().filter(|entry| entry.device == *device) else {
+                continue;
+            };
+            let Some(by) = self.let_in(graph, event, knows) else {
+                continue;
+            };
+            let level = self.level(graph, knows, &entry.returned);
+            let rank = if is_active(Mutant::JoinsLift) {
+                level
+            } else {
+                by.min(level)
+            };
+            match entry.ended_by.filter(|_| !entry.confirmed) {
+                Some((end, by)) if by > rank => cause = Some(end),
+                _ => highest = highest.max(rank),
+            }
         }
+        (highest, cause.filter(|_| highest == Rank::NONE))
     }
 
     /// Adds an event.
@@ -229,68 +278,164 @@ impl Events {
         entries.sort_unstable_by_key(|at| graph.order(self.0[*at].place));
         for at in entries {
             let place = self.0[at].place;
-            let level = self.level(graph, |event| graph.knew(place, event.place));
+            let knew = |event| graph.knew(place, event);
+            let is_in = |entry| self.let_in(graph, entry, knew).is_some();
+            let further = self.0.iter().any(is_in);
             if let Kind::Entry(entry) = &mut self.0[at].kind {
-                entry.further = level > Rank::NONE;
+                entry.further = further;
             }
         }
     }
 
     /// The person's level by all that was accepted so far, concurrent acts included, but not by what was
-    /// done knowing of `act`: otherwise an honest promotion would undo what came before it.
+    /// done knowing of `act`: otherwise an honest promotion would undo what came before it. A leave aside
+    /// does not expose who wrote it, as nobody can lower themselves.
     pub(super) fn protection(&self, graph: &Graph, act: Place) -> Rank {
-        self.level(graph, |event| {
-            is_active(Mutant::LaterPromotionsErase) || !graph.knew(event.place, act)
-        })
+        let is_leave = |place| matches!(graph.act(place), Act::Leave);
+        self.level(
+            graph,
+            |event| {
+                let later = graph.knew(event, act) && !is_active(Mutant::LaterPromotionsErase);
+                !later && (!is_leave(event) || graph.knew(act, event))
+            },
+            &[],
+        )
     }
 
-    /// The level by those events that `counts` lets through: the lowest of those that none supersedes.
-    pub(super) fn level(&self, graph: &Graph, counts: impl Fn(&Event) -> bool + Copy) -> Rank {
-        let in_force = self.in_force(graph, counts);
-        in_force.map(Event::value).min().unwrap_or(Rank::NONE)
-    }
-
-    pub(super) fn in_force(
+    /// The level by those events that `counts` lets through: none after an end; otherwise the lowest that
+    /// was set knowing of every end, as coming back restores no level; otherwise that of an entry. Who joins
+    /// twice neither loses nor gains by it: if people could lower themselves, others of less rank could
+    /// remove them, and would not reach what they did above.
+    ///
+    /// Leaves from which a device `returned` are ends for its acts even before they have a verdict.
+    fn level(
         &self,
         graph: &Graph,
-        counts: impl Fn(&Event) -> bool + Copy,
+        counts: impl Fn(Place) -> bool + Copy,
+        returned: &[Place],
+    ) -> Rank {
+        let (mut set, mut entered) = (None, Rank::NONE);
+        // Of several joins the others count on where one was ended.
+        let further = || {
+            let events = self.0.iter().filter(|event| counts(event.place));
+            let further = events.filter(|event| !event.sets_level());
+            further.map(Event::value).max().unwrap_or(Rank::NONE)
+        };
+        for event in self.in_force(graph, counts) {
+            let ends = self.ends(counts).map(|end| end.place);
+            let mut ends = ends.chain(returned.iter().copied());
+            let knows = |end| graph.knew(event.place, end);
+            match &event.kind {
+                Kind::Removal | Kind::Leave => return Rank::NONE,
+                Kind::Entry(_) => entered = entered.max(event.value()).max(further()),
+                Kind::Set if ends.all(knows) => {
+                    set = Some(set.map_or(event.level, |lowest: Rank| lowest.min(event.level)));
+                }
+                Kind::Set => entered = entered.max(Rank::of(Level::MEMBER)),
+            }
+        }
+        match set {
+            Some(set) if is_active(Mutant::JoinsLower) && entered > Rank::NONE => set.min(entered),
+            _ => set.unwrap_or(entered),
+        }
+    }
+
+    /// The ends of the membership that `counts` lets through.
+    fn ends(&self, counts: impl Fn(Place) -> bool) -> impl Iterator<Item = &Event> {
+        let events = self.0.iter();
+        events.filter(move |event| event.is_end() && counts(event.place))
+    }
+
+    fn in_force(
+        &self,
+        graph: &Graph,
+        counts: impl Fn(Place) -> bool + Copy,
     ) -> impl Iterator<Item = &Event> {
         let events = move || {
             let events = self.0.iter();
-            events.filter(move |event| event.sets_level() && counts(event))
+            events.filter(move |event| event.sets_level() && counts(event.place))
         };
         events().filter(move |event| !events().rev().any(|later| later.supersedes(graph, event)))
     }
 
-    fn entries(&self, device: &DeviceId) -> impl Iterator<Item = &Event> {
-        self.0.iter().filter(
-            move |event| matches!(&event.kind, Kind::Entry(entry) if entry.device == *device),
-        )
+    /// The level by everything, and the joins by which devices are in.
+    pub(super) fn standing(&self, graph: &Graph) -> (Option<Level>, Vec<&Event>) {
+        let all = |_| true;
+        let stands = |event: &&Event| {
+            let ended = event.entry().is_some_and(Entry::is_ended);
+            !ended && self.let_in(graph, event, all).is_some()
+        };
+        let level = self.level(graph, all, &[]).level();
+        (level, self.0.iter().filter(stands).collect())
     }
 
-    /// Whether a device is in by an entry: it stands, and undoes every end of the membership that `counts`.
-    /// Who comes back does so device by device, as the others may be lost.
-    pub(super) fn is_in(
+    /// By whose rank a device is in by an entry, unless that was ended: the device did not leave after it,
+    /// and every end of the membership that `counts` was undone for it. Who comes back does so device by
+    /// device.
+    fn let_in(
         &self,
         graph: &Graph,
-        entry: &Event,
-        counts: impl Fn(&Event) -> bool + Copy,
-    ) -> bool {
-        let mut ends = self
-            .0
-            .iter()
-            .filter(|event| event.is_end() && counts(event));
-        counts(entry) && entry.value() > Rank::NONE && ends.all(|end| entry.supersedes(graph, end))
+        event: &Event,
+        counts: impl Fn(Place) -> bool + Copy,
+    ) -> Option<Rank> {
+        let left = event.entry()?.left.iter().any(|left| counts(*left));
+        if !counts(event.place) || (left && !is_active(Mutant::LeavesWait)) {
+            return None;
+        }
+        let undone = |end| self.undone(graph, end, event, counts);
+        let ends = self.ends(counts);
+        ends.map(undone).fold(Some(event.by), Option::min)
     }
 
-    /// A removal that a join does not undo because its invite is not newer, whether the join knew it or was
-    /// written aside. Joins that the remover knew stay in the record.
+    /// The highest rank that undid an end of the membership for who came in by an entry: of an invite or a
+    /// level that was given knowing of it. Who left comes back by any join.
+    fn undone(
+        &self,
+        graph: &Graph,
+        end: &Event,
+        event: &Event,
+        counts: impl Fn(Place) -> bool,
+    ) -> Option<Rank> {
+        let entry = event.entry()?;
+        let readmitted = match end.kind {
+            _ if !graph.knew(event.place, end.place) => None,
+            Kind::Leave => Some(event.by),
+            _ => entry.readmitted_by(graph, end.place),
+        };
+        let sets = self.0.iter().filter(|set| counts(set.place));
+        let sets = sets.filter(|set| set.takes_back(graph, end, event));
+        sets.map(|set| set.by).max().max(readmitted)
+    }
+
+    /// A removal that nothing undid for a join, whether the join knew it or was written aside. Joins that
+    /// the remover knew stay in the record.
     pub(super) fn removal_against(&self, graph: &Graph, join: Place) -> Option<Place> {
         let entry = self.0.iter().find(|event| event.place == join)?;
-        let mut removals = self.0.iter().filter(|event| event.kind == Kind::Removal);
-        removals
-            .find(|end| !graph.knew(end.place, join) && !entry.supersedes(graph, end))
+        let removals = self.0.iter().filter(|event| event.kind == Kind::Removal);
+        let mut aside = removals.filter(|end| !graph.knew(end.place, join));
+        aside
+            .find(|end| self.undone(graph, end, entry, |_| true).is_none())
             .map(|end| end.place)
+    }
+
+    /// Whether who knows `known` knows that a former member is out: for each of their joins an end that
+    /// nothing undid for it. Only where there is none, the revocation of the invite shows it, or that the
+    /// device left: beside a removal they may be of joins that the person wrote after being removed.
+    pub(super) fn is_known_out(&self, graph: &Graph, known: impl Fn(Place) -> bool + Copy) -> bool {
+        let mut entries = self
+            .0
+            .iter()
+            .filter_map(|event| Some((event, event.entry()?)));
+        entries.all(|(event, entry)| {
+            let stands = |end: &&Event| self.undone(graph, end, event, |_| true).is_none();
+            let mut ends = self.ends(|_| true).filter(stands).peekable();
+            if ends.peek().is_some() {
+                ends.any(|end| known(end.place))
+            } else {
+                let ended = entry.ended_by.map(|(end, _)| end);
+                entry.left.iter().copied().chain(ended).any(known)
+            }
+        })
     }
 }
 

@@ -1,14 +1,16 @@
 //! The loop: gives every act its verdict, from the highest rank down.
 //!
 //! An act can only be voided by who stands above its author, so by acts that were decided before it; and
-//! nobody grants a level that is not below their own, so no rank rises above the one at hand. A verdict is
-//! thus final once given, and the order in which acts arrived plays no part.
+//! nobody grants a level that is not below their own or acts with more than the rank of who let them in, so
+//! no rank rises above the one at hand. A verdict is thus final once given, and the order in which acts
+//! arrived plays no part. Of what people do to themselves, which is decided late, nothing may void or lift:
+//! see ADR 4.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use revnet_protocol::act::{Channel, Join, Keep, Level, SetMember};
-use revnet_protocol::{Act, EnvelopeId, InviteId, UserId};
+use revnet_protocol::{Act, DeviceId, EnvelopeId, InviteId, UserId};
 
 use super::graph::{Graph, Place, Places};
 use super::mutant::{Mutant, is_active};
@@ -39,6 +41,8 @@ struct Loop<'a> {
     open: BTreeMap<UserId, Vec<Place>>,
     /// Sound joins, by who joins.
     joins: BTreeMap<UserId, Vec<Place>>,
+    /// Leaves, by the device that writes them.
+    leaves: BTreeMap<DeviceId, Vec<Place>>,
     by_invite: BTreeMap<InviteId, Doors>,
     done: Places,
     /// Joins that somebody confirmed.
@@ -89,6 +93,7 @@ impl<'a> Loop<'a> {
             queue: BinaryHeap::new(),
             open: BTreeMap::new(),
             joins: BTreeMap::new(),
+            leaves: BTreeMap::new(),
             by_invite: BTreeMap::new(),
             done: Places::default(),
             confirmed: Places::default(),
@@ -106,6 +111,10 @@ impl<'a> Loop<'a> {
                 }
             } else if let Some(author) = node.author {
                 work.open.entry(author).or_default().push(place);
+                if node.record.act == Act::Leave {
+                    let leaves = work.leaves.entry(node.record.device).or_default();
+                    leaves.push(place);
+                }
             }
         }
         work
@@ -119,6 +128,7 @@ impl<'a> Loop<'a> {
             hlc: self.graph.nodes[place].record.hlc,
             kind,
             kept: None,
+            confirms: Vec::new(),
         }
     }
 
@@ -136,6 +146,8 @@ impl<'a> Loop<'a> {
         let kind = Kind::Entry(Entry {
             device: node.record.device,
             invites: Vec::new(),
+            left: self.leaves_of(place, false),
+            returned: self.leaves_of(place, true),
             further: false,
             confirmed: true,
             ended_by: None,
@@ -235,7 +247,7 @@ impl<'a> Loop<'a> {
         for join in knowing {
             if self.done.has(join) {
                 // Made once more, with less rank: it still shows what its author knew.
-                self.change_entry(join, |entry| entry.invites.push(place));
+                self.change_entry(join, |entry| entry.invites.push((place, rank)));
             } else {
                 self.vouch(join, rank);
             }
@@ -258,13 +270,13 @@ impl<'a> Loop<'a> {
     }
 
     /// The revocation that ends a join, if any: one that did not know it and does not keep it.
-    fn end_of(&self, join: Place, invite: &InviteId) -> Option<Place> {
+    fn end_of(&self, join: Place, invite: &InviteId) -> Option<(Place, Rank)> {
         let doors = self.by_invite.get(invite)?;
         let id = &self.graph.nodes[join].record.id;
         let mut revocations = doors.revoked.iter();
         revocations
             .find(|(place, keep)| !keep.contains(id) && !self.graph.knew(*place, join))
-            .map(|(place, _)| *place)
+            .map(|(place, _)| (*place, self.decided.ranks[*place]))
     }
 
     fn revoked(&mut self, place: Place, invite: InviteId, keep: &Keep) {
@@ -289,7 +301,11 @@ impl<'a> Loop<'a> {
         let invites = made.filter(|made| graph.knew(place, **made));
         let kind = Kind::Entry(Entry {
             device: join.cert.device,
-            invites: invites.copied().collect(),
+            invites: invites
+                .map(|made| (*made, self.decided.ranks[*made]))
+                .collect(),
+            left: self.leaves_of(place, false),
+            returned: self.leaves_of(place, true),
             further: false,
             confirmed: self.confirmed.has(place),
             ended_by,
@@ -332,20 +348,37 @@ impl<'a> Loop<'a> {
             .as_ref()
             .map(|keep: &Keep| kept(graph, place, keep));
         if set.level.is_some() {
-            self.confirm(place, rank, &set.user);
+            event.confirms = self.confirmed_by(place, &set.user);
+            self.confirm(&event.confirms, rank);
         }
         self.accept(set.user, event);
         Ok(())
     }
 
-    /// Who sets a member's level vouches for the joins that they knew.
-    fn confirm(&mut self, set: Place, rank: Rank, user: &UserId) {
+    /// The leaves of a join's device that it knew, or those that it did not know.
+    fn leaves_of(&self, join: Place, known: bool) -> Vec<Place> {
+        let leaves = self.leaves.get(&self.graph.nodes[join].record.device);
+        let leaves = leaves.into_iter().flatten().copied();
+        leaves
+            .filter(|leave| self.graph.knew(join, *leave) == known)
+            .collect()
+    }
+
+    /// The joins that who sets a member's level vouches for: those that they knew, unless they knew that
+    /// the device left since. A void leave would come to count with the join before it.
+    fn confirmed_by(&self, set: Place, user: &UserId) -> Vec<Place> {
+        let knew = |place: &Place| self.graph.knew(set, *place);
         let joins = self.joins.get(user).into_iter().flatten().copied();
-        let joins: Vec<Place> = joins.filter(|join| self.graph.knew(set, *join)).collect();
+        joins
+            .filter(|join| knew(join) && !self.leaves_of(*join, false).iter().any(knew))
+            .collect()
+    }
+
+    fn confirm(&mut self, joins: &[Place], rank: Rank) {
         for join in joins {
-            self.confirmed.add(join);
-            self.vouch(join, rank);
-            self.change_entry(join, |entry| entry.confirmed = true);
+            self.confirmed.add(*join);
+            self.vouch(*join, rank);
+            self.change_entry(*join, |entry| entry.confirmed = true);
         }
     }
 
@@ -384,7 +417,7 @@ impl<'a> Loop<'a> {
     fn void_join(&self, place: Place, join: &Join) -> Option<Why> {
         let id = |place: Place| self.graph.nodes[place].record.id;
         if !self.confirmed.has(place)
-            && let Some(by) = self.end_of(place, &join.invite)
+            && let Some((by, _)) = self.end_of(place, &join.invite)
         {
             return Some(Why::Ended(id(by)));
         }

@@ -7,7 +7,7 @@ use revnet_protocol::{Act, ChannelId, DeviceCert, EnvelopeId, InviteId, UserId};
 
 use super::MAX_HEADS;
 use super::graph::{Graph, Place};
-use super::rank::{Event, Events, Kind, Rank};
+use super::rank::{Event, Kind, Rank};
 use super::reduce::Decided;
 use super::register::Register;
 use super::state::{ChannelState, Epoch, FormerMember, InviteState, Member, State};
@@ -175,16 +175,13 @@ fn people(
         let all = certs(&entries);
         let name = names.get(user).and_then(|name| name.get(graph));
         let name = name.unwrap_or_default().to_owned();
-        let standing: Vec<&Event> = entries
-            .iter()
-            .copied()
-            .filter(|entry| events.is_in(graph, entry, |_| true))
-            .collect();
+        let (level, mut standing) = events.standing(graph);
+        standing.sort_unstable_by_key(|event| graph.order(event.place));
         let devices = certs(&standing);
         for device in all.keys() {
             state.users.entry(*device).or_insert((*user, false));
         }
-        match (events.level(graph, |_| true).level(), standing.last()) {
+        match (level, standing.last()) {
             (Some(level), Some(last)) => {
                 for device in devices.keys() {
                     state.users.insert(*device, (*user, true));
@@ -210,33 +207,17 @@ fn is_entry(event: &Event) -> bool {
     matches!(event.kind, Kind::Entry(_))
 }
 
-/// The acts of which one must be known to know that somebody is gone.
-fn ends_of(graph: &Graph, events: &Events) -> Vec<Place> {
-    events
-        .in_force(graph, |_| true)
-        .filter(|event| event.value() == Rank::NONE)
-        .map(|event| match &event.kind {
-            Kind::Entry(entry) => entry.ended_by.unwrap_or(event.place),
-            _ => event.place,
-        })
-        .collect()
-}
-
 /// What depends on who is gone, and on how invites were used.
 fn gone(state: &mut State, graph: &Graph, decided: &Decided) {
-    let former = state.former.keys();
-    let ends: Vec<Vec<Place>> = former
-        .map(|user| ends_of(graph, &decided.ledger[user]))
-        .collect();
     let knows = |act: &EnvelopeId, other: Place| {
         let place = graph.place(act).expect("the state names acts of the graph");
         graph.knew(place, other)
     };
     for epochs in state.epochs.values_mut() {
         for epoch in epochs.iter_mut() {
-            epoch.tainted = ends
-                .iter()
-                .any(|ends| !ends.iter().any(|end| knows(&epoch.act, *end)));
+            let knows = |place: Place| knows(&epoch.act, place);
+            let mut former = state.former.keys().map(|user| &decided.ledger[user]);
+            epoch.tainted = former.any(|events| !events.is_known_out(graph, knows));
         }
         epochs.sort_unstable_by_key(|epoch| (epoch.generation, epoch.key_id, epoch.act));
     }

@@ -9,8 +9,8 @@ use revnet_protocol::{Act, EnvelopeId};
 
 use crate::fuzz::Schedule;
 use crate::world::{
-    FOUNDER, PEOPLE, World, cast, channel, device, join, level, rotate, set, set_keeping, settings,
-    user,
+    FOUNDER, INVITES, PEOPLE, World, cast, channel, device, invite, join, level, profile, rotate,
+    set, set_keeping, settings, user,
 };
 
 type Law = fn(u64) -> Result<(), String>;
@@ -91,6 +91,24 @@ fn is_consistent(seed: u64) -> Result<(), String> {
     let id = world.write(FOUNDER, &heads, next);
     require(verdicts(&world.after(&base))[&id].counts(), || {
         "a rotation after the newest one is void".into()
+    })?;
+    let tips = world.tips();
+    world.write(
+        FOUNDER,
+        &tips,
+        rotate(state.generation_after(&Audience::Revolt) + 1, 252),
+    );
+    require(
+        !world.after(&base).state().rotation_due(&Audience::Revolt),
+        || "a rotation is due after one that knows everything".into(),
+    )
+}
+
+/// No verdict depends on one that was given after it.
+fn verdicts_are_final(seed: u64) -> Result<(), String> {
+    let unsettled = Schedule::new(seed).world.authority().unsettled();
+    require(unsettled.is_empty(), || {
+        format!("{} was decided too early", unsettled[0].short())
     })
 }
 
@@ -135,13 +153,18 @@ fn revenge(schedule: &mut Schedule, person: usize) -> Act {
     }
 }
 
-/// Whether a removal of a person counts. Who left of their own will does not count as removed: a leave
-/// cuts nothing.
+/// Whether a removal of a person stands, which nobody took back by setting a level. Who left of their own
+/// will does not count as removed: a leave cuts nothing.
 fn is_removed(world: &World, verdicts: &BTreeMap<EnvelopeId, Verdict>, person: usize) -> bool {
     let counting = || world.acts.iter().filter(|act| verdicts[&act.id].counts());
-    let removed = counting().any(|act| {
-        matches!(&act.act, Act::SetMember(set) if set.user == user(person) && set.level.is_none())
-    });
+    let sets = |is_removal: bool| {
+        counting().filter(move |act| {
+            matches!(&act.act, Act::SetMember(set)
+                if set.user == user(person) && set.level.is_none() == is_removal)
+        })
+    };
+    let stands = |removal: &EnvelopeId| !sets(false).any(|set| world.knew(&set.id, removal));
+    let removed = sets(true).any(|removal| stands(&removal.id));
     removed && !counting().any(|act| act.device == device(person) && act.act == Act::Leave)
 }
 
@@ -231,7 +254,43 @@ fn what_counted_counts_on(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Who was removed is a member again only if they joined by an invite whose author knew of it.
+/// Whoever is out is in again, as an ordinary member, by an invite whose author knew everything.
+fn a_new_invite_opens(seed: u64) -> Result<(), String> {
+    let Schedule {
+        mut world,
+        mut dice,
+        ..
+    } = Schedule::new(seed);
+    let base = world.authority();
+    let out = (1..PEOPLE).filter(|person| level(base.state(), *person).is_none());
+    let out: Vec<usize> = out.collect();
+    if world.invites == INVITES || out.is_empty() {
+        return Ok(());
+    }
+    let person = dice.pick(&out);
+    let was_set = world
+        .acts
+        .iter()
+        .any(|act| matches!(&act.act, Act::SetMember(set) if set.user == user(person)));
+    let (tips, number) = (world.tips(), world.next_invite());
+    let door = world.write(FOUNDER, &tips, invite(number));
+    let back = world.write(person, &[door], join(person, number));
+    let name = world.write(person, &[back], profile("back"));
+    let after = world.after(&base);
+    let stands = level(after.state(), person);
+    require(stands == Some(0) || was_set && stands.is_some(), || {
+        format!("person {person} came in by a new invite with {stands:?}")
+    })?;
+    require(verdicts(&after)[&name].counts(), || {
+        format!("person {person} came in and may not act")
+    })?;
+    require(after.unsettled().is_empty(), || {
+        "something was decided too early".into()
+    })
+}
+
+/// Who was removed is a member again only if they joined by an invite whose author knew of it, or if
+/// somebody who knew of it set their level.
 fn old_links_stay_shut(seed: u64) -> Result<(), String> {
     let world = Schedule::new(seed).world;
     let base = world.authority();
@@ -249,6 +308,7 @@ fn old_links_stay_shut(seed: u64) -> Result<(), String> {
                 matches!(&door.act, Act::Invite(invite) if invite.invite == join.invite)
                     && knows(&door.id)
             }),
+            Act::SetMember(set) => set.user == *user && set.level.is_some() && knows(&act.id),
             _ => false,
         });
         require(is_back || !state.members.contains_key(user), || {
@@ -269,6 +329,12 @@ fn states_are_consistent_and_founders_stay() {
 }
 
 #[test]
+fn what_is_decided_later_changes_no_verdict() {
+    holds(verdicts_are_final);
+    is_broken_by(Mutant::LeavesWait, verdicts_are_final);
+}
+
+#[test]
 fn backdated_acts_of_removed_people_change_nothing() {
     holds(revenge_is_void);
     is_broken_by(Mutant::CausalPower, revenge_is_void);
@@ -284,6 +350,11 @@ fn nobody_affects_equals_or_superiors() {
 fn later_honest_acts_erase_nothing() {
     holds(what_counted_counts_on);
     is_broken_by(Mutant::LaterPromotionsErase, what_counted_counts_on);
+}
+
+#[test]
+fn everybody_can_be_let_in_again() {
+    holds(a_new_invite_opens);
 }
 
 #[test]

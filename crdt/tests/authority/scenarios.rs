@@ -1,6 +1,8 @@
 //! One story a test. Person 0 is the founder.
 
+use revnet_crdt::authority::mutant::{Mutant, with};
 use revnet_crdt::authority::{Verdict, Why};
+use revnet_protocol::Act;
 use revnet_protocol::act::Audience;
 
 use crate::world::{
@@ -200,14 +202,159 @@ fn whoever_was_removed_comes_back_only_by_a_newer_invite() {
 }
 
 #[test]
-fn a_level_does_not_bring_back_who_is_gone() {
-    let (mut w, head) = World::with(14, &[B, X, Y], &[(B, 500)]);
-    let gone = w.write(X, &[head], revnet_protocol::Act::Leave);
-    let removal = w.write(FOUNDER, &[gone], set(Y, None));
-    let first = w.write(B, &[removal], set(X, Some(100)));
-    w.write(B, &[first], set(Y, Some(100)));
+fn a_level_set_aside_a_removal_is_lost_and_one_set_after_it_takes_it_back() {
+    let (mut w, head) = World::with(14, &[B, M, X], &[(B, 500), (M, 500)]);
+    let removal = w.write(B, &[head], set(X, None));
+    w.write(FOUNDER, &[head], set(X, Some(100)));
+    assert_eq!(level(&w.state(), X), None);
+    let number = w.next_invite();
+    let door = w.write(M, &[removal], invite(number));
+    let mut back = w.clone();
+    back.write(X, &[door], join(X, number));
+    assert_eq!(
+        level(&back.state(), X),
+        Some(0),
+        "coming back restores no level"
+    );
+    w.write(FOUNDER, &[removal], set(X, Some(600)));
     let state = w.state();
-    assert_eq!((level(&state, X), level(&state, Y)), (None, None));
+    assert_eq!(level(&state, X), Some(600));
+    assert_eq!(state.user_of(&device(X)), Some((user(X), true)));
+}
+
+#[test]
+fn nobody_loses_or_gains_by_joining_twice() {
+    let (mut w, head) = World::with(26, &[B, X], &[(B, 500)]);
+    let invite = w.acts[1].id;
+    let mut low = w.clone();
+    let promotion = w.write(FOUNDER, &[head], set(X, Some(800)));
+    w.fork(X, None, &[invite], join(X, 0));
+    let removal = w.write(B, &[head], set(X, None));
+    let room = w.write(X, &[promotion], channel("room"));
+    assert_eq!(w.verdicts()[&removal], Verdict::Void(Why::Protected));
+    assert_eq!(level(&w.state(), X), Some(800));
+    assert!(w.counts(&room));
+    assert!(with(Mutant::JoinsLower, || w.counts(&removal)));
+    let demotion = low.write(FOUNDER, &[head], set(B, Some(0)));
+    low.fork(B, None, &[invite], join(B, 0));
+    let room = low.write(B, &[demotion], channel("room"));
+    assert_eq!(low.verdicts()[&room], Verdict::Void(Why::TooLow));
+    assert_eq!(level(&low.state(), B), Some(0));
+}
+
+/// Otherwise acts of lower rank would have their verdicts before one that takes their power.
+#[test]
+fn nobody_acts_with_more_than_the_rank_of_who_let_them_in() {
+    let (mut w, head) = World::with(28, &[B, M], &[(B, 500), (M, 600)]);
+    let number = w.next_invite();
+    let door = w.write(B, &[head], invite(number));
+    let joined = w.write(X, &[door], join(X, number));
+    let promotion = w.write(FOUNDER, &[head], set(X, Some(800)));
+    let room = w.write(M, &[head], channel("room"));
+    let removal = w.write(X, &[joined, promotion], set(M, None));
+    assert!(!with(Mutant::JoinsLift, || w.authority().unsettled()).is_empty());
+    assert_eq!(w.authority().unsettled(), []);
+    assert_eq!(w.verdicts()[&removal], Verdict::Void(Why::Protected));
+    assert!(w.counts(&room));
+    let known = w.write(FOUNDER, &[joined, promotion], set(X, Some(800)));
+    let removal = w.write(X, &[known], set(M, None));
+    assert!(w.counts(&removal) && !w.counts(&room));
+}
+
+#[test]
+fn who_leaves_by_a_void_join_stays_out_when_it_comes_to_count() {
+    let (mut w, head) = World::with(29, &[X], &[]);
+    let void = w.fork(X, None, &[], join(X, 5));
+    let gone = w.fork(X, Some(void), &[], Act::Leave);
+    let profile = w.write(X, &[head], profile("as before"));
+    let mut later = w.clone();
+    later.write(FOUNDER, &[head, gone, profile], set(X, Some(900)));
+    for world in [w, later] {
+        assert!(!world.counts(&void) && !world.counts(&gone));
+        assert!(world.counts(&profile));
+        assert_eq!(
+            level(&world.state(), X),
+            None,
+            "the device said that it leaves"
+        );
+    }
+}
+
+#[test]
+fn a_second_join_and_a_level_wake_nothing_that_was_void() {
+    let (mut w, head) = World::with(30, &[B, X], &[(B, 500)]);
+    let promotion = w.write(FOUNDER, &[head], set(X, Some(800)));
+    let void = w.fork(X, None, &[], join(X, 5));
+    let room = w.write(X, &[promotion, void], channel("room"));
+    let removal = w.write(B, &[head], set(X, None));
+    let higher = w.write(FOUNDER, &w.tips(), set(X, Some(900)));
+    let verdicts = w.verdicts();
+    assert!(verdicts[&room].counts() && verdicts[&higher].counts());
+    assert_eq!(verdicts[&removal], Verdict::Void(Why::Protected));
+    assert_eq!(level(&w.state(), X), Some(900));
+}
+
+#[test]
+fn who_leaves_is_no_easier_to_remove_for_what_they_do_aside() {
+    let (mut w, head) = World::with(31, &[B, M], &[(B, 500), (M, 800)]);
+    let gone = w.write(M, &[head], Act::Leave);
+    let removal = w.write(B, &[head], set(M, None));
+    let aside = w.fork(M, None, &[removal], channel("aside"));
+    assert_eq!(w.verdicts()[&removal], Verdict::Void(Why::Protected));
+    assert!(w.counts(&aside) && w.counts(&gone));
+    assert_eq!(w.authority().unsettled(), []);
+    let after = w.write(B, &[gone], set(M, None));
+    assert!(w.counts(&after), "who knows of the leave removes nobody");
+}
+
+#[test]
+fn who_is_removed_and_taken_back_acts_by_the_new_level() {
+    let (mut w, head) = World::with(32, &[B, X], &[(B, 500)]);
+    let removal = w.write(B, &[head], set(X, None));
+    let back = w.write(FOUNDER, &[removal], set(X, Some(800)));
+    let room = w.write(X, &[back], channel("room"));
+    assert!(w.counts(&removal) && w.counts(&room));
+    assert_eq!(level(&w.state(), X), Some(800));
+    assert_eq!(w.authority().unsettled(), []);
+}
+
+#[test]
+fn after_a_return_a_level_takes_back_only_the_device_that_returned() {
+    let (mut w, head) = World::with(33, &[X], &[]);
+    let removal = w.write(FOUNDER, &[head], set(X, None));
+    let number = w.next_invite();
+    let door = w.write(FOUNDER, &[removal], invite(number));
+    let second = cast().certs[X][1].device;
+    let back = w.write_on(second, &[door], join_with(X, 1, number));
+    w.write(FOUNDER, &[back], set(X, Some(500)));
+    let state = w.state();
+    assert_eq!(state.user_of(&device(X)), Some((user(X), false)));
+    assert_eq!(state.user_of(&second), Some((user(X), true)));
+}
+
+#[test]
+fn a_device_that_left_comes_in_by_a_join_only() {
+    let (mut w, head) = World::with(34, &[X], &[]);
+    let gone = w.write(X, &[head], Act::Leave);
+    let set = w.write(FOUNDER, &[gone], set(X, Some(500)));
+    assert_eq!(level(&w.state(), X), None);
+    let back = w.write(X, &[set], join(X, 0));
+    assert!(w.counts(&back));
+    assert_eq!(level(&w.state(), X), Some(0));
+}
+
+#[test]
+fn a_revocation_does_not_show_that_somebody_was_removed() {
+    let (mut w, head) = World::with(27, &[B, X], &[(B, 500)]);
+    let revocation = w.write(FOUNDER, &[head], revoke(0, &[]));
+    w.write(FOUNDER, &[revocation], rotate(1, 1));
+    let removal = w.write(B, &[head], set(X, None));
+    assert!(w.state().rotation_due(&Audience::Revolt));
+    let again = w.write(X, &[removal], join(X, 0));
+    assert_eq!(w.verdicts()[&again], Verdict::Void(Why::Ended(revocation)));
+    assert!(w.state().rotation_due(&Audience::Revolt));
+    w.write(B, &w.tips(), rotate(2, 2));
+    assert!(!w.state().rotation_due(&Audience::Revolt));
 }
 
 #[test]
@@ -245,7 +392,7 @@ fn who_leaves_keeps_what_they_did_and_comes_back_by_any_link() {
     let (mut w, head) = World::with(17, &[B, X], &[(B, 500)]);
     let grant = w.write(B, &[head], set(X, Some(100)));
     let aside = w.fork(B, Some(grant), &[], channel("at the same time"));
-    let gone = w.write(B, &[grant], revnet_protocol::Act::Leave);
+    let gone = w.write(B, &[grant], Act::Leave);
     let after = w.write(B, &[gone], channel("too late"));
     let others = w.write(X, &[aside, gone], profile("built on it"));
     let verdicts = w.verdicts();
@@ -357,7 +504,7 @@ fn rotations_count_by_generation_and_are_tainted_by_who_is_gone() {
     assert!(!state.rotation_due(&all));
     assert_eq!(state.sending_epoch(&all).map(|epoch| epoch.act), Some(seen));
     assert_eq!(state.epochs[&all].len(), 3);
-    w.write(B, &[seen], revnet_protocol::Act::Leave);
+    w.write(B, &[seen], Act::Leave);
     assert!(
         w.state().rotation_due(&all),
         "who left holds the secret, too"
@@ -386,7 +533,7 @@ fn with_many_heads_an_author_still_gets_generation_and_power() {
 fn forged_certificates_and_strangers_do_nothing() {
     let (mut w, head) = World::with(24, &[], &[]);
     let mut forged = join(X, 0);
-    if let revnet_protocol::Act::Join(join) = &mut forged {
+    if let Act::Join(join) = &mut forged {
         join.proof.0[0] ^= 1;
     }
     let forged = w.write(X, &[head], forged);
