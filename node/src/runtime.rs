@@ -8,13 +8,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use revnet_api::Sequenced;
 use revnet_core::command::{Command, CommandError, Reply};
-use revnet_core::storage::{Answer, Boot, StorageError};
+use revnet_core::storage::{Answer, Boot, Query, StorageError, Write};
 use revnet_core::{Core, Effect, Identity, Input, Mono, Verdict};
 use revnet_net::{
     GossipRef, LinkId, Multiaddr, NetCommand, NetEvent, NetHandle, Source, TrySendError,
 };
 use revnet_protocol::DeviceId;
-use revnet_store::StoreHandle;
+use revnet_store::{Refusal, StoreHandle};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
@@ -34,6 +34,12 @@ const INVITE_ADDRESSES: usize = 6;
 pub(crate) enum Stored {
     Commit(u64, u64, Result<(), StorageError>),
     Query(u64, u64, Result<Answer, StorageError>),
+}
+
+/// What the store is asked.
+enum Request {
+    Commit(Vec<Write>),
+    Query(Query),
 }
 
 /// Opens the store again after a failure.
@@ -58,6 +64,8 @@ pub(crate) struct Runtime {
     lives: u64,
     net: NetHandle,
     backlog: VecDeque<NetCommand>,
+    /// Requests that the store had no room for yet.
+    requests: VecDeque<(u64, Request)>,
     answers: mpsc::UnboundedSender<Stored>,
     waiting: BTreeMap<u64, oneshot::Sender<Result<Reply, CommandError>>>,
     next_command: u64,
@@ -88,6 +96,7 @@ impl Runtime {
             lives: 0,
             net,
             backlog: VecDeque::new(),
+            requests: VecDeque::new(),
             answers,
             waiting: BTreeMap::new(),
             next_command: 0,
@@ -149,6 +158,7 @@ impl Runtime {
                 () = sleep_until(wake) => self.timeout(),
             }
             self.flush();
+            self.flush_store();
         }
         if let Some(engine) = self.engine.take() {
             engine.store.shutdown();
@@ -156,7 +166,7 @@ impl Runtime {
     }
 
     fn wake(&self) -> TokioInstant {
-        if !self.backlog.is_empty() {
+        if !self.backlog.is_empty() || !self.requests.is_empty() {
             return TokioInstant::now() + BACKLOG_PAUSE;
         }
         match self
@@ -355,6 +365,7 @@ impl Runtime {
             if let Some(engine) = self.engine.take() {
                 engine.store.shutdown();
             }
+            self.requests.clear();
             self.reopen_at = TokioInstant::now() + REOPEN_PAUSE;
             for reply in std::mem::take(&mut self.waiting).into_values() {
                 let _ = reply.send(Err(error.clone().into()));
@@ -418,8 +429,8 @@ impl Runtime {
             Effect::Provide { key } => self.order(NetCommand::Provide { key }),
             Effect::StopProviding { key } => self.order(NetCommand::StopProviding { key }),
             Effect::FindProviders { key } => self.order(NetCommand::FindProviders { key }),
-            Effect::Store { id, writes } => self.commit(id, writes),
-            Effect::Load { id, query } => self.query(id, query),
+            Effect::Store { id, writes } => self.request(id, Request::Commit(writes)),
+            Effect::Load { id, query } => self.request(id, Request::Query(query)),
             Effect::Reply { id, result } => {
                 if let Some(reply) = self.waiting.remove(&id) {
                     // Whoever asked may have gone.
@@ -437,28 +448,48 @@ impl Runtime {
         }
     }
 
-    fn commit(&mut self, id: u64, writes: Vec<revnet_core::storage::Write>) {
-        let Some(engine) = &self.engine else { return };
-        let (life, answers) = (engine.life, self.answers.clone());
-        let refused = engine.store.commit(writes, move |result| {
-            let _ = answers.send(Stored::Commit(life, id, result));
-        });
-        if let Err(refused) = refused {
-            let error = StorageError::Io(refused.reason.to_string());
-            let _ = self.answers.send(Stored::Commit(life, id, Err(error)));
+    /// Hands requests to the store as far as it takes them, in their order. Their number is bounded by the core: it
+    /// refuses commands and questions of peers while too many are open.
+    fn flush_store(&mut self) {
+        let Some(engine) = &self.engine else {
+            return self.requests.clear();
+        };
+        let life = engine.life;
+        while let Some((id, request)) = self.requests.pop_front() {
+            let answers = self.answers.clone();
+            let refused = match request {
+                Request::Commit(writes) => {
+                    let done = move |result| drop(answers.send(Stored::Commit(life, id, result)));
+                    let refused = engine.store.commit(writes, done).err();
+                    refused.map(|refused| (refused.reason, Request::Commit(refused.request)))
+                }
+                Request::Query(query) => {
+                    let done = move |result| drop(answers.send(Stored::Query(life, id, result)));
+                    let refused = engine.store.query(query, done).err();
+                    refused.map(|refused| (refused.reason, Request::Query(refused.request)))
+                }
+            };
+            match refused {
+                None => {}
+                Some((Refusal::Busy, request)) => {
+                    self.requests.push_front((id, request));
+                    break;
+                }
+                Some((reason, Request::Commit(_))) => {
+                    let error = StorageError::Io(reason.to_string());
+                    drop(self.answers.send(Stored::Commit(life, id, Err(error))));
+                }
+                Some((reason, Request::Query(_))) => {
+                    let error = StorageError::Io(reason.to_string());
+                    drop(self.answers.send(Stored::Query(life, id, Err(error))));
+                }
+            }
         }
     }
 
-    fn query(&mut self, id: u64, query: revnet_core::storage::Query) {
-        let Some(engine) = &self.engine else { return };
-        let (life, answers) = (engine.life, self.answers.clone());
-        let refused = engine.store.query(query, move |result| {
-            let _ = answers.send(Stored::Query(life, id, result));
-        });
-        if let Err(refused) = refused {
-            let error = StorageError::Io(refused.reason.to_string());
-            let _ = self.answers.send(Stored::Query(life, id, Err(error)));
-        }
+    fn request(&mut self, id: u64, request: Request) {
+        self.requests.push_back((id, request));
+        self.flush_store();
     }
 
     fn order(&mut self, command: NetCommand) {

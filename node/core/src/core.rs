@@ -425,9 +425,11 @@ impl Core {
                     complete,
                 },
             ) => {
+                self.loaded_for(&peer);
                 self.serve_loaded(peer, revolt, ranges, max, envelopes, complete);
             }
             (Waiting::Arrivals { peer, revolt }, Answer::Arrivals(arrivals)) => {
+                self.loaded_for(&peer);
                 self.arrivals_loaded(peer, revolt, &arrivals);
             }
             (Waiting::Reopen { revolt }, Answer::Envelopes { envelopes, .. }) => {

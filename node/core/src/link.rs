@@ -17,6 +17,8 @@ use crate::io::{Effect, SECOND};
 pub(crate) struct Pull {
     /// Asked, and not yet answered to the end.
     pub(crate) under_way: bool,
+    /// To be asked as soon as another answer is complete: too much is under way on the link.
+    pub(crate) waits: bool,
     /// Asked for again meanwhile.
     pub(crate) again: bool,
     /// Something that came could not be taken: the cursor would skip it.
@@ -45,6 +47,8 @@ pub(crate) struct Link {
     pub(crate) knocked: BTreeMap<RevoltId, InviteId>,
     pub(crate) pulls: BTreeMap<RevoltId, Pull>,
     pub(crate) serving: BTreeMap<RevoltId, Serving>,
+    /// Questions to the store that the peer caused and that are open.
+    pub(crate) loads: usize,
     /// Revolts in which everything the peer has was pulled once.
     pub(crate) synced: BTreeSet<RevoltId>,
 }
@@ -85,6 +89,7 @@ impl Core {
             knocked: BTreeMap::new(),
             pulls: BTreeMap::new(),
             serving: BTreeMap::new(),
+            loads: 0,
             synced: BTreeSet::new(),
         };
         self.links.insert(peer, link);
@@ -378,6 +383,7 @@ impl Core {
         if let Some(pull) = link.pulls.get_mut(&revolt) {
             pull.under_way = false;
         }
+        self.pull_next(peer);
         if reason == Refusal::InviteEnded && knocked_for {
             self.join_refused(revolt);
         } else if reason == Refusal::NotMember {

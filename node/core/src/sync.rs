@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_protocol::envelope::{Envelope, Run};
-use revnet_protocol::frame::{Cursor, Fingerprint, Frame, Vector};
+use revnet_protocol::frame::{Cursor, Fingerprint, Frame, Refusal, Vector};
 use revnet_protocol::limits::MAX_RUN;
 use revnet_protocol::{DeviceId, RevoltId, StreamId, decode, encode};
 
@@ -16,6 +16,10 @@ use crate::storage::{Query, Space};
 const SERVE_BYTES: usize = 384 * 1024;
 /// How far an answer is stretched to reach an envelope with a signature.
 const STRETCH_BYTES: usize = 1024 * 1024;
+/// Revolts that are pulled from one peer at the same time. Their answers fit into the queue of a link.
+const PULLS_AT_ONCE: usize = 32;
+/// Questions to the store that one peer may cause at the same time.
+const MAX_LOADS: usize = 64;
 /// How many arrivals are looked at for one answer.
 const ARRIVALS: usize = 4096;
 
@@ -41,9 +45,14 @@ impl Core {
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
+        let busy = link.pulls.values().filter(|pull| pull.under_way).count() >= PULLS_AT_ONCE;
         let pull = link.pulls.entry(revolt).or_default();
         if pull.under_way {
             pull.again = true;
+            return;
+        }
+        if busy {
+            pull.waits = true;
             return;
         }
         *pull = crate::link::Pull {
@@ -114,7 +123,7 @@ impl Core {
                     from: cursor.position,
                     limit: ARRIVALS,
                 };
-                self.load(query, Waiting::Arrivals { peer, revolt });
+                self.load_for(peer, revolt, query, Waiting::Arrivals { peer, revolt });
             }
             _ => self.send(peer, &Frame::Compare { revolt, streams }),
         }
@@ -257,15 +266,13 @@ impl Core {
             ranges: ranges.clone(),
             max_bytes: max,
         };
-        self.load(
-            query,
-            Waiting::Serve {
-                peer,
-                revolt,
-                ranges,
-                max,
-            },
-        );
+        let then = Waiting::Serve {
+            peer,
+            revolt,
+            ranges,
+            max,
+        };
+        self.load_for(peer, revolt, query, then);
     }
 
     fn end_serving(&mut self, peer: DeviceId, revolt: RevoltId, more: bool) {
@@ -354,8 +361,40 @@ impl Core {
         if again {
             self.start_pull(peer, revolt);
         }
+        self.pull_next(peer);
         // An earlier link may have brought what no key came for any more.
         self.ask_for_keys(peer, revolt);
+    }
+
+    /// Asks the next question that waited for others to be answered.
+    pub(crate) fn pull_next(&mut self, peer: DeviceId) {
+        let waiting = self.links.get(&peer).and_then(|link| {
+            let mut pulls = link.pulls.iter();
+            pulls.find_map(|(revolt, pull)| pull.waits.then_some(*revolt))
+        });
+        if let Some(revolt) = waiting {
+            self.start_pull(peer, revolt);
+        }
+    }
+
+    /// Asks the store something for a peer, unless the peer has too many questions open.
+    fn load_for(&mut self, peer: DeviceId, revolt: RevoltId, query: Query, then: Waiting) {
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        if link.loads >= MAX_LOADS {
+            let reason = Refusal::Busy;
+            let revolt = Some(revolt);
+            return self.send(peer, &Frame::Refused { revolt, reason });
+        }
+        link.loads += 1;
+        self.load(query, then);
+    }
+
+    pub(crate) fn loaded_for(&mut self, peer: &DeviceId) {
+        if let Some(link) = self.links.get_mut(peer) {
+            link.loads = link.loads.saturating_sub(1);
+        }
     }
 
     fn remember_cursor(&mut self, peer: DeviceId, revolt: RevoltId, cursor: Cursor) {

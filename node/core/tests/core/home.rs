@@ -28,6 +28,8 @@ pub(crate) struct Home {
     next: u64,
     replies: Vec<(u64, Reply)>,
     out: Vec<(DeviceId, Vec<u8>)>,
+    holds: bool,
+    held: Vec<(u64, Query)>,
     /// Whom it blamed, and for what.
     pub(crate) blamed: Vec<(DeviceId, &'static str)>,
     /// Messages that it told its listeners of.
@@ -55,6 +57,8 @@ impl Home {
             next: 0,
             replies: Vec::new(),
             out: Vec::new(),
+            holds: false,
+            held: Vec::new(),
             blamed: Vec::new(),
             told: Vec::new(),
         };
@@ -215,6 +219,26 @@ impl Home {
         to.input(Input::Frame { peer, bytes });
     }
 
+    /// Lets its store answer questions late, or gives all answers that are due.
+    pub(crate) fn hold_answers(&mut self, hold: bool) {
+        self.holds = hold;
+        for (id, query) in std::mem::take(&mut self.held) {
+            let answer = self.storage.query(&query);
+            self.input(Input::Loaded { id, answer });
+        }
+    }
+
+    /// Questions to its store that wait for an answer.
+    pub(crate) fn held_answers(&self) -> usize {
+        self.held.len()
+    }
+
+    /// What it is about to send.
+    pub(crate) fn frames_out(&self) -> Vec<Frame> {
+        let frames = self.out.iter().map(|(_, bytes)| Frame::decode(bytes));
+        frames.map(|frame| frame.expect("its own")).collect()
+    }
+
     fn frames_to(&mut self, peer: DeviceId) -> Vec<Vec<u8>> {
         let (theirs, others) = std::mem::take(&mut self.out)
             .into_iter()
@@ -228,6 +252,7 @@ impl Home {
         while let Some(effect) = self.core.poll_effect() {
             match effect {
                 Effect::Store { id, writes } => self.commit(id, writes),
+                Effect::Load { id, query } if self.holds => self.held.push((id, query)),
                 Effect::Load { id, query } => {
                     let answer = self.storage.query(&query);
                     self.core.handle(Input::Loaded { id, answer }, self.now);
@@ -260,6 +285,12 @@ fn start(identity: &Identity, storage: &MemoryStorage, now: Mono, started: u8) -
 
 /// Links two nodes and lets them talk.
 pub(crate) fn link(a: &mut Home, b: &mut Home) {
+    greet(a, b);
+    talk(a, b);
+}
+
+/// Links two nodes.
+pub(crate) fn greet(a: &mut Home, b: &mut Home) {
     let (of_a, of_b) = (a.device(), b.device());
     for (one, other) in [(of_a, &mut *b), (of_b, &mut *a)] {
         other.input(Input::LinkUp {
@@ -268,7 +299,6 @@ pub(crate) fn link(a: &mut Home, b: &mut Home) {
             address: None,
         });
     }
-    talk(a, b);
 }
 
 /// Ends the link of two nodes.
@@ -282,8 +312,14 @@ pub(crate) fn part(a: &mut Home, b: &mut Home) {
 
 /// Carries frames between two linked nodes until neither has any. Gossip goes nowhere.
 pub(crate) fn talk(a: &mut Home, b: &mut Home) {
+    talk_and(a, b, |_| {});
+}
+
+/// Like [`talk`], and shows what the second one is about to say, again and again.
+pub(crate) fn talk_and(a: &mut Home, b: &mut Home, mut see: impl FnMut(&[Frame])) {
     let (of_a, of_b) = (a.device(), b.device());
     loop {
+        see(&b.frames_out());
         let (from_a, from_b) = (a.frames_to(of_b), b.frames_to(of_a));
         if from_a.is_empty() && from_b.is_empty() {
             return;

@@ -5,5 +5,6 @@ mod clocks;
 mod forger;
 mod home;
 mod leaving;
+mod pacing;
 mod rebuild;
 mod restored;

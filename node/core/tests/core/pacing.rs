@@ -1,0 +1,66 @@
+//! How much one link may ask for at once.
+
+use revnet_protocol::StreamId;
+use revnet_protocol::frame::{Frame, Refusal, Vector};
+
+use crate::home::{Home, greet, join, part, stream, talk, talk_and};
+
+/// More than are pulled at once.
+const MANY: usize = 40;
+
+#[test]
+fn many_shared_revolts_are_pulled_some_at_a_time_and_all_in_the_end() {
+    let (mut ada, mut ben) = (Home::new(1), Home::new(2));
+    let places: Vec<_> = (0..MANY).map(|_| ada.found()).collect();
+    for at in &places {
+        join(&mut ada, &mut ben, *at);
+        part(&mut ada, &mut ben);
+    }
+    greet(&mut ada, &mut ben);
+    for at in &places {
+        ada.say(*at, "something");
+    }
+    talk(&mut ada, &mut ben);
+    part(&mut ada, &mut ben);
+    let mut most = 0;
+    greet(&mut ada, &mut ben);
+    let is_pull = |frame: &Frame| matches!(frame, Frame::Pull { .. });
+    talk_and(&mut ada, &mut ben, |frames| {
+        most = most.max(frames.iter().filter(|frame| is_pull(frame)).count());
+    });
+    assert!((1..=32).contains(&most), "{most} at once");
+    for at in &places {
+        assert_eq!(ben.texts(*at), ["something"]);
+    }
+}
+
+#[test]
+fn a_member_who_asks_without_end_is_put_off() {
+    let (mut ada, mut eve) = (Home::new(1), Home::new(2));
+    let at = ada.found();
+    join(&mut ada, &mut eve, at);
+    ada.say(at, "something");
+    ada.hold_answers(true);
+    let want = Frame::Want {
+        revolt: at.revolt,
+        vectors: [stream(at), StreamId::control(&at.revolt)]
+            .map(|stream| Vector {
+                stream,
+                tips: Vec::new(),
+            })
+            .into(),
+    };
+    for _ in 0..500 {
+        eve.slip(&mut ada, &want);
+    }
+    assert!(ada.held_answers() <= 64, "{}", ada.held_answers());
+    let busy = |frame: &Frame| {
+        let reason = Refusal::Busy;
+        matches!(frame, Frame::Refused { reason: said, .. } if *said == reason)
+    };
+    assert!(ada.frames_out().iter().filter(|f| busy(f)).count() >= 400);
+    ada.hold_answers(false);
+    eve.slip(&mut ada, &want);
+    let served = |frame: &Frame| matches!(frame, Frame::Runs { .. });
+    assert!(ada.frames_out().iter().any(served), "it goes on afterwards");
+}
