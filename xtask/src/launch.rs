@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::workspace::{Workspace, run as run_to_end};
+use crate::workspace::Workspace;
 use crate::{Failure, demo};
 
 const RUN_HELP: &str = "\
@@ -71,9 +71,8 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[String]) -> Result<(), F
         return Ok(());
     }
     // The benchmarks start the real program.
-    run_to_end(&mut workspace.cargo(&["build", "--release", "-p", "revnet"]))?;
-    let mut command = workspace.cargo(&["run", "--release", "-p", "revnet-bench", "--"]);
-    become_program(command.args(past_separator(arguments)))
+    let bench = workspace.release_of_all("revnet-bench")?;
+    become_program(workspace.command(bench).args(past_separator(arguments)))
 }
 
 /// Only a help option before any `--` is ours.

@@ -93,15 +93,8 @@ pub(crate) fn ci(workspace: &Workspace, arguments: &[String]) -> Result<(), Fail
             "bench",
             "the benchmarks still run (short; the numbers are not judged)",
             |workspace| {
-                workspace.release_binary()?;
-                run(&mut workspace.cargo(&[
-                    "run",
-                    "--release",
-                    "-p",
-                    "revnet-bench",
-                    "--",
-                    "--quick",
-                ]))?;
+                let bench = workspace.release_of_all("revnet-bench")?;
+                run(workspace.command(bench).arg("--quick"))?;
                 Ok(String::new())
             },
         ),
@@ -187,9 +180,19 @@ fn hygiene_of_files() -> Stage {
     )
 }
 
+/// The simulation alone: it needs only the pure crates, so it is built quickly.
 fn simulation(what: &'static str, seeds: &'static str) -> Stage {
     Stage::new("sim", what, move |workspace| {
-        simulate(workspace, &["--seeds", seeds])?;
+        let arguments = [
+            "run",
+            "--release",
+            "-p",
+            "revnet-sim",
+            "--",
+            "--seeds",
+            seeds,
+        ];
+        run(&mut workspace.cargo(&arguments))?;
         Ok(format!("{seeds} seeds"))
     })
 }
@@ -198,9 +201,10 @@ fn simulation(what: &'static str, seeds: &'static str) -> Stage {
 fn simulations() -> Stage {
     let what = "the network simulation, 200 seeds, and 4 of a large network";
     Stage::new("sim", what, |workspace| {
-        simulate(workspace, &["--seeds", SEEDS_CI])?;
+        let simulation = workspace.release_of_all("revnet-sim")?;
+        run(workspace.command(&simulation).args(["--seeds", SEEDS_CI]))?;
         let large = ["--nodes", "50", "--actions", "400", "--seeds", SEEDS_LARGE];
-        simulate(workspace, &large)?;
+        run(workspace.command(&simulation).args(large))?;
         Ok(format!("{SEEDS_CI} seeds, {SEEDS_LARGE} with 50 nodes"))
     })
 }
@@ -208,14 +212,11 @@ fn simulations() -> Stage {
 fn planted_faults() -> Stage {
     let what = "the network simulation notices every planted fault";
     Stage::new("faults", what, |workspace| {
-        simulate(workspace, &["--mutant", "all", "--seeds", SEEDS_FAULT])?;
+        let simulation = workspace.release_of_all("revnet-sim")?;
+        let faults = ["--mutant", "all", "--seeds", SEEDS_FAULT];
+        run(workspace.command(simulation).args(faults))?;
         Ok(String::new())
     })
-}
-
-fn simulate(workspace: &Workspace, arguments: &[&str]) -> Result<(), String> {
-    let mut command = workspace.cargo(&["run", "--release", "-p", "revnet-sim", "--"]);
-    run(command.args(arguments))
 }
 
 /// Tests of the pure crates alone: small to build, and where a mistake in the rules shows first.
@@ -259,7 +260,7 @@ fn all_tests(workspace: &Workspace) -> Result<String, String> {
 
 /// The lab runs the program as its users get it: the release build, one test at a time.
 fn lab(workspace: &Workspace) -> Result<String, String> {
-    let built = workspace.release_binary()?;
+    let built = workspace.release_of_all("revnet")?;
     let binary = private_copy(workspace, &built)?;
     let mut command = if tools::has_nextest(workspace) {
         let arguments = [

@@ -69,12 +69,23 @@ impl Workspace {
     /// Builds the `revnet` program in release and returns its path.
     pub(crate) fn release_binary(&self) -> Result<PathBuf, String> {
         run(&mut self.cargo(&["build", "--release", "-p", "revnet"]))?;
-        let binary = self.target_dir()?.join("release/revnet");
+        self.built("revnet")
+    }
+
+    /// Builds all programs in release and returns the path of one. Built one by one, each brings its own features of
+    /// the shared dependencies, and these are compiled again for each.
+    pub(crate) fn release_of_all(&self, name: &str) -> Result<PathBuf, String> {
+        run(&mut self.cargo(&["build", "--release", "--workspace", "--bins"]))?;
+        self.built(name)
+    }
+
+    fn built(&self, name: &str) -> Result<PathBuf, String> {
+        let binary = self.target_dir()?.join("release").join(name);
         if binary.is_file() {
             Ok(binary)
         } else {
             Err(format!(
-                "cargo built no {}; is `revnet` still the name of the program in cli/?",
+                "cargo built no {}; is `{name}` still the name of the program?",
                 binary.display()
             ))
         }
