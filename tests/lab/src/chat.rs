@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -50,12 +50,8 @@ impl ChatLog {
     #[must_use]
     #[track_caller]
     pub fn load(lab: &Lab) -> Self {
-        let project = env::var_os("CARGO_MANIFEST_DIR")
-            .map(PathBuf::from)
-            .unwrap_or_default()
-            .join("../..");
         let real = env::var_os("REVNET_CHAT_LOG").map_or_else(
-            || project.join("../shared/data/ubuntu-irc.jsonl.gz"),
+            || project().join("../shared/data/ubuntu-irc.jsonl.gz"),
             PathBuf::from,
         );
         if real.is_file() {
@@ -110,6 +106,17 @@ impl ChatLog {
         writer.finish().expect("the lab's directory is writable");
         Self { path, entries }
     }
+}
+
+/// The project's directory. What names it belongs to whichever crate was started, `xtask` among them.
+fn project() -> PathBuf {
+    let crate_dir = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = env::current_dir().unwrap_or_default();
+    let places = crate_dir.iter().chain([&here]);
+    let mut ancestors = places.flat_map(|place| place.ancestors());
+    ancestors
+        .find(|place| place.join("Cargo.lock").is_file())
+        .map_or(here.clone(), Path::to_path_buf)
 }
 
 fn generated(count: u64) -> Vec<Entry> {
