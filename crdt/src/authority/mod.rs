@@ -8,9 +8,11 @@ mod graph;
 mod judge;
 #[doc(hidden)]
 pub mod mutant;
+mod powers;
 mod rank;
 mod reduce;
 mod register;
+mod rights;
 mod settle;
 mod state;
 mod verdict;
@@ -22,7 +24,9 @@ use revnet_protocol::{Act, EnvelopeId, Hlc, InviteId, KeyId, RevoltId};
 
 pub use graph::ActRecord;
 pub use judge::{Judgement, Wish};
-pub use state::{ChannelState, Epoch, FormerMember, InviteState, Member, Recipient, State};
+pub use state::{
+    ChannelState, Epoch, Exception, FormerMember, InviteState, Member, Recipient, RoleState, State,
+};
 pub use verdict::{Verdict, Why};
 
 use graph::Graph;
@@ -176,14 +180,14 @@ impl Authority {
         let rises = rises.filter(|pair| ranks[pair[0]] < ranks[pair[1]]);
         let changed = (0..self.graph.nodes.len()).filter(|place| {
             let node = &self.graph.nodes[*place];
-            let events = node.author.and_then(|user| decided.ledger.get(&user));
             let is_entry = graph::certified_by(&node.record.act).is_some();
-            events
-                .filter(|_| node.sound && !is_entry)
-                .is_some_and(|events| {
-                    let subject = rank::Subject::Act(*place);
-                    events.rank(&self.graph, &node.record.device, subject).0 != ranks[*place]
-                })
+            let is_root = matches!(node.record.act, Act::RevokeDevice(_));
+            if !node.sound || is_entry || is_root {
+                return false;
+            }
+            let (level, _) = decided.level(&self.graph, *place);
+            let rank = decided.rank_with_permission(&self.graph, *place, level);
+            decided.verdicts[*place].counts() && rank != Some(ranks[*place])
         });
         let places = rises.map(|pair| pair[1]).chain(changed);
         places
