@@ -109,10 +109,7 @@ fn nobody_gives_what_they_do_not_hold_or_stand_above() {
         allow(made.into(), only(&[Permission::ManageRoles])),
         grant(X, made, true),
         set(X, Some(199)),
-        allow(
-            RoleId::EVERYONE,
-            only(&[Permission::View, Permission::Kick]),
-        ),
+        allow(RoleId::EVERYONE, only(&[Permission::View])),
     ];
     for act in fair {
         let id = w.write(M, &[high], act);
