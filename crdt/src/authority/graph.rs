@@ -190,7 +190,13 @@ impl Graph {
             }
             Act::RevokeDevice(revocation) if sound => {
                 let of = (revocation.user, revocation.device);
-                self.revocations.entry(of).or_default().push(place);
+                let order = |at: Place| match self.nodes.get(at) {
+                    Some(node) => (node.depth, node.record.id),
+                    None => (depth, record.id),
+                };
+                let all = self.revocations.entry(of).or_default();
+                all.push(place);
+                all.sort_unstable_by_key(|at| order(*at));
                 self.weighty.add(place);
             }
             Act::SetMember(_)
@@ -254,7 +260,7 @@ impl Graph {
         self.certified.get(device).map_or(&[], Vec::as_slice)
     }
 
-    /// The revocations of a person's device.
+    /// The revocations of a person's device, causes before effects.
     pub(super) fn revocations(&self, user: &UserId, device: &DeviceId) -> &[Place] {
         let of = self.revocations.get(&(*user, *device));
         of.map_or(&[], Vec::as_slice)

@@ -2,7 +2,7 @@
 //! holds, and only to whom and below where one stands.
 
 use revnet_protocol::role::{Grant, Overwrite, Role, Target, Timeout};
-use revnet_protocol::{Act, EnvelopeId, Permissions, RoleId};
+use revnet_protocol::{Act, ChannelId, EnvelopeId, Permission, Permissions, RoleId};
 
 use super::graph::Place;
 use super::mutant::{Mutant, is_active};
@@ -14,18 +14,27 @@ use super::verdict::Why;
 impl Loop<'_> {
     /// Whether an act gives nothing that its author does not hold.
     fn holds(&self, place: Place, rank: Rank, given: Permissions) -> Result<(), Why> {
-        let user = self.graph.nodes[place].author.ok_or(Why::Stranger)?;
-        let holder = Holder {
-            user: &user,
-            subject: Subject::Act(place),
-            channel: None,
-        };
-        let held = self.decided.rights.held(self.graph, holder, rank);
+        let held = self.held(place, rank, None)?;
         if held.contains(given) || is_active(Mutant::GrantsLift) {
             Ok(())
         } else {
             Err(Why::TooMuch)
         }
+    }
+
+    fn held(
+        &self,
+        place: Place,
+        rank: Rank,
+        channel: Option<&ChannelId>,
+    ) -> Result<Permissions, Why> {
+        let user = self.graph.nodes[place].author.ok_or(Why::Stranger)?;
+        let holder = Holder {
+            user: &user,
+            subject: Subject::Act(place),
+            channel,
+        };
+        Ok(self.decided.rights.held(self.graph, holder, rank))
     }
 
     /// Whether an act stands above a role that its author knew.
@@ -110,9 +119,23 @@ impl Loop<'_> {
         match &new.target {
             Target::Role(RoleId::EVERYONE) => {}
             Target::Role(role) => self.stands_above(place, rank, role)?,
+            // For themselves people may only add to what nobody else decided about them.
+            Target::User(user) if self.graph.nodes[place].author == Some(*user) => {
+                let rights = &self.decided.rights;
+                if rights.is_set_by_others(self.graph, &new.channel, user, place) {
+                    return Err(Why::Protected);
+                }
+            }
             Target::User(user) => self.reaches(place, rank, user)?,
         }
-        self.holds(place, rank, new.allow)?;
+        // Nobody opens a channel that they don't see, or to more than they may do there.
+        let held = self.held(place, rank, Some(&new.channel))?;
+        if !held.has(Permission::View) {
+            return Err(Why::Lacks(Permission::View));
+        }
+        if !held.contains(new.allow) && !is_active(Mutant::GrantsLift) {
+            return Err(Why::TooMuch);
+        }
         let rights = &mut self.decided.rights;
         rights.take_exception(self.graph, place, rank, new);
         Ok(())

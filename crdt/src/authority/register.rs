@@ -74,6 +74,11 @@ impl<T: Copy> Writes<T> {
         });
     }
 
+    /// The acts that wrote.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        self.0.iter().map(|write| write.place)
+    }
+
     /// Of the writes that `counts` lets through, by place and rank, those that no other of them knew.
     pub(super) fn latest(
         &self,

@@ -299,6 +299,20 @@ impl Rights {
         std::iter::once(level).chain(below)
     }
 
+    /// Whether somebody else set a person's exception in a channel, and not knowing of `act`.
+    pub(super) fn is_set_by_others(
+        &self,
+        graph: &Graph,
+        channel: &ChannelId,
+        user: &UserId,
+        act: Place,
+    ) -> bool {
+        let targets = self.exceptions.get(channel);
+        let writes = targets.and_then(|targets| targets.get(&Target::User(*user)));
+        let mut places = writes.into_iter().flat_map(Writes::places);
+        places.any(|place| graph.nodes[place].author != Some(*user) && !graph.knew(place, act))
+    }
+
     /// All roles that somebody made.
     pub(super) fn roles(&self) -> impl Iterator<Item = RoleId> {
         let made = self.roles.iter().filter(|(_, role)| role.made.is_some());

@@ -11,11 +11,26 @@ use crate::chain::Waiting;
 use crate::core::{Core, Timer};
 use crate::io::SECOND;
 use crate::mutant::{Mutant, is_active, is_asked_again};
-use crate::revolt::secret_key;
+use crate::revolt::{Revolt, secret_key};
 use crate::storage::{Space, Write};
 
 /// Most secrets asked for at once.
 const MAX_ASKED: usize = 64;
+
+impl Revolt {
+    /// Whether a device may have a secret: it is let in, and its owner in every audience whose secret it is. A
+    /// secret can come before the acts that led to it, and with them perhaps the asker's removal.
+    fn may_have(&self, device: &DeviceId, key_id: &KeyId) -> bool {
+        let audiences = self.authority.audiences_of(key_id);
+        let state = self.authority.state();
+        let user = state.user_of(device).map(|(user, _)| user);
+        let is_in = |audience: &Audience| {
+            *audience == Audience::Revolt || user.is_some_and(|user| state.is_in(audience, &user))
+        };
+        let read = !audiences.is_empty() || is_active(Mutant::KeysUnread);
+        read && (audiences.iter().all(is_in) || is_active(Mutant::KeysForAll))
+    }
+}
 
 impl Core {
     /// Asks a peer for the secrets that chains of a revolt wait for.
@@ -74,11 +89,11 @@ impl Core {
             return self.blame(peer, "asked for too many keys");
         }
         let known = &self.revolts[&revolt];
-        // A secret can come before the acts that led to it, and with them perhaps the asker's removal.
-        let is_read =
-            |key_id: &KeyId| known.authority.has_rotation(key_id) || is_active(Mutant::KeysUnread);
         let mut chunks = Vec::new();
-        for key_id in key_ids {
+        for key_id in key_ids
+            .iter()
+            .filter(|key_id| known.may_have(&peer, key_id))
+        {
             let tag = slot_tag(key_id, &recipient);
             let own_chunks = known.chunks.get(key_id).into_iter().flatten();
             let ready = own_chunks
@@ -90,7 +105,7 @@ impl Core {
                     key_id: *key_id,
                     slots: vec![slot],
                 });
-            } else if let Some(secret) = known.secrets.get(key_id).filter(|_| is_read(key_id)) {
+            } else if let Some(secret) = known.secrets.get(key_id) {
                 chunks.extend(seal_slots(secret, &revolt, &[recipient], &mut self.rng));
             }
         }
@@ -157,19 +172,17 @@ impl Core {
         let Some(revolt) = self.revolts.get(&id) else {
             return;
         };
-        let member = revolt.level_of(&self.user()).is_some();
-        if !member || !revolt.authority.state().rotation_due(&Audience::Revolt) {
-            return;
+        let due = revolt.due_rotations(&self.user());
+        if !due.is_empty() && !self.may_author(&id) {
+            return self.arm(Timer::Rotate(id), SECOND);
         }
-        if self.may_author(&id) {
-            self.rotate(id);
-        } else {
-            self.arm(Timer::Rotate(id), SECOND);
+        for audience in due {
+            self.rotate(id, audience);
         }
     }
 
-    /// Starts a new epoch for those who are members now.
-    pub(crate) fn rotate(&mut self, id: RevoltId) {
+    /// Starts a new epoch for those who are in an audience now.
+    pub(crate) fn rotate(&mut self, id: RevoltId, audience: Audience) {
         if is_active(Mutant::NoRotation) {
             return;
         }
@@ -179,18 +192,25 @@ impl Core {
             return;
         };
         let state = revolt.authority.state();
-        let recipients: Vec<HpkePublic> =
-            state.recipients().into_iter().map(|(_, key)| key).collect();
+        let recipients = state.recipients(&audience);
+        let recipients: Vec<HpkePublic> = recipients.into_iter().map(|(_, key)| key).collect();
         let chunks = seal_slots(&secret, &id, &recipients, &mut self.rng);
-        let back_links = revolt
-            .meeting_secrets()
-            .iter()
-            .take(1)
+        let earlier = revolt.known_secrets(&audience).into_iter().take(1);
+        let back_links = earlier
             .map(|earlier| BackLink::seal(&secret, earlier))
             .collect();
+        // A new secret of the revolt is announced under itself, so that newcomers read it and those who were
+        // removed don't; that of a channel for all members, who could else not go on in the chain.
+        let under = match audience {
+            Audience::Revolt => secret.clone(),
+            Audience::Channel(_) => match revolt.sending_secret() {
+                Some(known) => known.clone(),
+                None => return,
+            },
+        };
         let act = Act::KeyRotate(KeyRotate {
-            audience: Audience::Revolt,
-            generation: state.generation_after(&Audience::Revolt),
+            audience,
+            generation: state.generation_after(&audience),
             key_id: secret.key_id(),
             chunk_root: chunk_root(&chunks),
             back_links,
@@ -203,9 +223,8 @@ impl Core {
         writes.extend(chunks.iter().map(|chunk| chunk_write(&id, chunk)));
         let revolt = self.revolts.get_mut(&id).expect("looked up above");
         revolt.chunks.insert(secret.key_id(), chunks);
-        revolt.secrets.insert(secret.key_id(), secret.clone());
-        // Under the new secret, so that newcomers read it and those who were removed don't.
-        self.author(id, &act, &secret, writes);
+        revolt.secrets.insert(secret.key_id(), secret);
+        self.author(id, &act, &under, writes);
     }
 }
 
