@@ -110,6 +110,11 @@ impl Event {
         self.is_removal() || self.kind == Kind::Leave
     }
 
+    /// Whether it set a level, with which every permission may come.
+    pub(super) fn is_set(&self) -> bool {
+        matches!(self.kind, Kind::Set)
+    }
+
     pub(super) fn is_removal(&self) -> bool {
         matches!(self.kind, Kind::Removal | Kind::Ban)
     }
@@ -414,12 +419,6 @@ impl Events {
                 .rev()
                 .any(|later| self.supersedes(graph, later, event))
         })
-    }
-
-    /// The level as a subject knew it.
-    pub(super) fn level_for(&self, graph: &Graph, subject: Subject<'_>) -> Option<Level> {
-        let knows = |place| subject.knows(graph, place);
-        self.level(graph, knows, &[]).level()
     }
 
     /// The level by everything, and the joins by which devices are in.

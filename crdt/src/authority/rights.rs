@@ -313,6 +313,35 @@ impl Rights {
         places.any(|place| graph.nodes[place].author != Some(*user) && !graph.knew(place, act))
     }
 
+    /// Whether one of those acts bears on who may see a channel: somebody in particular, or everybody.
+    pub(super) fn is_view_changed(
+        &self,
+        channel: &ChannelId,
+        user: &UserId,
+        those: impl Fn(Place) -> bool + Copy,
+    ) -> bool {
+        let given = self.grants.get(user);
+        let granted = given.into_iter().flat_map(BTreeMap::values);
+        let granted = granted.flat_map(Writes::places);
+        let roles = given.into_iter().flat_map(BTreeMap::keys).copied();
+        let roles: BTreeSet<RoleId> = roles.chain([RoleId::EVERYONE]).collect();
+        let of_role = |role: &RoleId| {
+            let role = self.roles.get(role).into_iter();
+            role.flat_map(|role| role.permissions.places().chain(role.removed.places()))
+        };
+        let concerns = |target: &Target| match target {
+            Target::Role(role) => roles.contains(role),
+            Target::User(one) => one == user,
+        };
+        let exceptions = self.exceptions.get(channel).into_iter().flatten();
+        let exceptions = exceptions.filter(|(target, _)| concerns(target));
+        let exceptions = exceptions.flat_map(|(_, writes)| writes.places());
+        let mut all = granted
+            .chain(roles.iter().flat_map(of_role))
+            .chain(exceptions);
+        all.any(those)
+    }
+
     /// All roles that somebody made.
     pub(super) fn roles(&self) -> impl Iterator<Item = RoleId> {
         let made = self.roles.iter().filter(|(_, role)| role.made.is_some());

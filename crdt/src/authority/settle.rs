@@ -311,25 +311,19 @@ fn is_tainted(
     let Audience::Channel(channel) = audience else {
         return lost;
     };
-    let viewed = |user: &UserId| {
-        // Whose level fell saw more by what the author knew: admins see everything.
-        let level = decided.ledger[user].level_for(graph, Subject::Act(epoch));
-        let holder = Holder {
-            user,
-            subject: Subject::Act(epoch),
-            channel: Some(channel),
-        };
+    // Whoever doesn't see the channel now may hold the secret if they saw it then, or at any time since.
+    let unknown = |place: Place| !knows(place);
+    let may_have_seen = |user: &UserId| {
+        let was_raised = |event: &Event| event.is_set() && unknown(event.place);
         let rights = &decided.rights;
-        level.is_some_and(|level| {
-            let held = rights.held(graph, holder, Rank::of(level));
-            held.has(Permission::View)
-        })
+        rights.is_view_changed(channel, user, unknown)
+            || decided.ledger[user].all.iter().any(was_raised)
     };
     let mut outside = state
         .members
         .keys()
         .filter(|user| !state.is_in(audience, user));
-    lost || outside.any(viewed)
+    lost || outside.any(may_have_seen)
         || graph.nodes[epoch]
             .author
             .is_none_or(|by| !state.is_in(audience, &by))

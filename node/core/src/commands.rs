@@ -258,7 +258,7 @@ impl Core {
         let judgement = authority.judge(
             &self.device(),
             &authority.heads(),
-            authority.newest_hlc(),
+            authority.newest_hlc().next(self.unix_ms()),
             wish,
         );
         if judgement.allowed {

@@ -105,6 +105,14 @@ impl Revolt {
             .is_some_and(|(_, current)| current)
     }
 
+    /// Whether a device is somebody's who is banned.
+    pub(crate) fn is_banned(&self, device: &revnet_protocol::DeviceId) -> bool {
+        let state = self.authority.state();
+        let user = state.user_of(device).map(|(user, _)| user);
+        user.and_then(|user| state.former.get(&user))
+            .is_some_and(|former| former.banned)
+    }
+
     /// Whether no other device is a member's.
     pub(crate) fn is_alone(&self, device: &revnet_protocol::DeviceId) -> bool {
         let members = self.authority.state().members.values();

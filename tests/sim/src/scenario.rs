@@ -324,7 +324,15 @@ impl Run {
                     ..Default::default()
                 };
                 if self.channels.len() < 4 {
-                    self.ask(0, Asked::Channel, Command::CreateChannel { revolt, edit });
+                    self.ask(
+                        0,
+                        Asked::Channel,
+                        Command::CreateChannel {
+                            revolt,
+                            edit,
+                            private: false,
+                        },
+                    );
                 }
             }
             82..=83 => self.crash(),
