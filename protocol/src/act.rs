@@ -5,11 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{CodecError, decode, encode};
-use crate::epoch::BackLink;
+use crate::epoch::{BackLink, SlotChunk};
 use crate::hash::hash;
 use crate::identity::{DeviceCert, DeviceKeys, DeviceRevocation, Signature, verify};
 use crate::ids::{ChannelId, DeviceId, EnvelopeId, Hash, InviteId, KeyId, RevoltId, UserId};
-use crate::limits::{MAX_BACK_LINKS, MAX_EVENT, MAX_NAME, MAX_TOPIC};
+use crate::limits::{MAX_BACK_LINKS, MAX_EVENT, MAX_NAME, MAX_SHARED_SLOTS, MAX_TOPIC};
 use crate::role::{Ban, Grant, Overwrite, Role, Timeout};
 use crate::seal::HpkePublic;
 
@@ -251,6 +251,8 @@ pub enum Act {
     Timeout(Timeout),
     /// Takes back the certificate of a device.
     RevokeDevice(DeviceRevocation),
+    /// Hands the secret of a closed channel to devices that see it; at most 64 slots.
+    KeyShare(SlotChunk),
 }
 
 impl Act {
@@ -292,6 +294,7 @@ impl Act {
             }
             Self::SetMember(s) => s.level.is_none_or(|l| l <= Level::MAX_GRANTED),
             Self::KeyRotate(k) => k.back_links.len() <= MAX_BACK_LINKS,
+            Self::KeyShare(chunk) => chunk.slots.len() <= MAX_SHARED_SLOTS,
             Self::Role(role) => {
                 role.name.as_deref().is_none_or(name)
                     && (role.role.is_some() || role.name.is_some())
@@ -328,6 +331,7 @@ impl Act {
             Self::Ban(_) => "ban",
             Self::Timeout(_) => "timeout",
             Self::RevokeDevice(_) => "revoke-device",
+            Self::KeyShare(_) => "key-share",
         }
     }
 }

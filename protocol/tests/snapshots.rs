@@ -353,6 +353,7 @@ fn acts() {
         ("timeout_lifted", Act::Timeout(lifted)),
         ("revoke_device", Act::RevokeDevice(revocation)),
         ("revoke_device_keeping", Act::RevokeDevice(keeping)),
+        ("key_share", Act::KeyShare(chunks().remove(0))),
     ];
     for (name, act) in &all {
         check(&format!("act_{name}"), act);
@@ -374,7 +375,8 @@ fn acts() {
             | Act::Overwrite(_)
             | Act::Ban(_)
             | Act::Timeout(_)
-            | Act::RevokeDevice(_) => {}
+            | Act::RevokeDevice(_)
+            | Act::KeyShare(_) => {}
         }
     }
 }

@@ -118,6 +118,7 @@ pub(super) fn needs(act: &Act) -> Option<Permission> {
         | Act::Leave
         | Act::Profile { .. }
         | Act::KeyRotate(_)
+        | Act::KeyShare(_)
         | Act::RevokeDevice(_) => return None,
     })
 }
@@ -396,6 +397,7 @@ impl<'a> Loop<'a> {
             | Act::Settings(_)
             | Act::Profile { .. }
             | Act::KeyRotate(_)
+            | Act::KeyShare(_)
             | Act::RevokeDevice(_) => {}
         }
         self.count(place, rank);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_protocol::act::{Audience, ChannelKind, Level};
+use revnet_protocol::epoch::Slot;
 use revnet_protocol::{
     Act, ChannelId, DeviceCert, EnvelopeId, Hlc, InviteId, KeyId, Permission, Permissions, RoleId,
     UserId,
@@ -60,6 +61,7 @@ pub(super) fn settle(graph: &Graph, decided: &Decided) -> State {
     people(&mut state, graph, decided, &writes.names);
     roles(&mut state, graph, decided, &writes.roles);
     permissions(&mut state, graph, decided);
+    shares(&mut state, graph, decided);
     gone(&mut state, graph, decided);
     generations(&mut state, graph);
     state
@@ -167,6 +169,7 @@ fn take_act(state: &mut State, graph: &Graph, place: Place) {
                 by: node.record.device,
                 tainted: false,
                 back_links: rotate.back_links.clone(),
+                slots: Vec::new(),
             });
         }
         _ => {}
@@ -288,6 +291,29 @@ fn permissions(state: &mut State, graph: &Graph, decided: &Decided) {
             .filter(|(user, member)| held(user, member.level, Some(id)).has(Permission::View));
         channel.viewers = (!open).then(|| viewers.map(|(user, _)| *user).collect());
     }
+}
+
+/// What people who see a closed channel handed on of its secrets.
+fn shares(state: &mut State, graph: &Graph, decided: &Decided) {
+    let mut shared: BTreeMap<KeyId, Vec<(UserId, &[Slot])>> = BTreeMap::new();
+    for place in &decided.accepted {
+        if let (Act::KeyShare(chunk), Some(by)) = (graph.act(*place), graph.nodes[*place].author) {
+            shared
+                .entry(chunk.key_id)
+                .or_default()
+                .push((by, &chunk.slots));
+        }
+    }
+    let mut all = std::mem::take(&mut state.epochs);
+    for (audience, epochs) in &mut all {
+        for epoch in epochs {
+            let by_key = shared.get(&epoch.key_id).into_iter().flatten();
+            let from_inside = by_key.filter(|(by, _)| state.is_in(audience, by));
+            epoch.slots = from_inside.flat_map(|(_, slots)| slots.to_vec()).collect();
+            epoch.slots.sort_unstable_by_key(|slot| slot.tag);
+        }
+    }
+    state.epochs = all;
 }
 
 /// Whether somebody holds the secret of an epoch by what its author knew, who has no right to it now.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_protocol::act::{Audience, ChannelKind, Level};
-use revnet_protocol::epoch::BackLink;
+use revnet_protocol::epoch::{BackLink, Slot};
 use revnet_protocol::role::Target;
 use revnet_protocol::seal::HpkePublic;
 use revnet_protocol::{
@@ -130,6 +130,8 @@ pub struct Epoch {
     pub tainted: bool,
     /// Earlier secrets under this one.
     pub back_links: Vec<BackLink>,
+    /// The secret of a closed channel, sealed to devices by people who see the channel.
+    pub slots: Vec<Slot>,
 }
 
 /// What the acts that count amount to. Equal sets of acts give equal states.

@@ -95,6 +95,7 @@ impl Names<'_> {
                     )
                 }
             },
+            Act::KeyShare(chunk) => format!("to {} devices", chunk.slots.len()),
             Act::Role(role) => {
                 let name = match &role.role {
                     Some(known) => self.role(known),

@@ -1,11 +1,13 @@
 //! Epoch secrets: asking for those that are missing, sealing them for who asks, following back-links,
 //! rotating.
 
+use revnet_crdt::authority::Recipient;
 use revnet_protocol::act::{Audience, KeyRotate};
 use revnet_protocol::epoch::{BackLink, EpochSecret, SlotChunk, chunk_root, seal_slots, slot_tag};
 use revnet_protocol::frame::{Frame, Refusal};
+use revnet_protocol::limits::MAX_SHARED_SLOTS;
 use revnet_protocol::seal::{HpkePublic, HpkeSecret};
-use revnet_protocol::{Act, DeviceId, InviteSecret, KeyId, RevoltId, encode};
+use revnet_protocol::{Act, DeviceCert, DeviceId, InviteSecret, KeyId, RevoltId, encode};
 
 use crate::chain::Waiting;
 use crate::core::{Core, Timer};
@@ -18,6 +20,36 @@ use crate::storage::{Space, Write};
 const MAX_ASKED: usize = 64;
 
 impl Revolt {
+    /// Whose devices see a closed channel and were not handed its newest secret: not the own one, and not the one that
+    /// made it.
+    fn lacking(&self, audience: &Audience, me: &DeviceCert) -> Vec<HpkePublic> {
+        let Some((epoch, _)) = self.newest_clean(audience) else {
+            return Vec::new();
+        };
+        if *audience == Audience::Revolt {
+            return Vec::new();
+        }
+        let has = |recipient: &Recipient, key: &HpkePublic| {
+            let holder = [me.device, epoch.by]
+                .map(Recipient::Device)
+                .contains(recipient);
+            let tag = slot_tag(&epoch.key_id, key);
+            holder || epoch.slots.iter().any(|slot| slot.tag == tag)
+        };
+        let recipients = self.authority.state().recipients(audience).into_iter();
+        let lacking = recipients.filter(|(recipient, key)| !has(recipient, key));
+        lacking.map(|(_, key)| key).collect()
+    }
+
+    /// Whether secrets are to be made or handed on.
+    pub(crate) fn is_key_work_due(&self, me: &DeviceCert) -> bool {
+        let state = self.authority.state();
+        self.audiences(&me.user).iter().any(|audience| {
+            let lacks = *audience != Audience::Revolt && self.newest_clean(audience).is_none();
+            lacks || state.rotation_due(audience) || !self.lacking(audience, me).is_empty()
+        })
+    }
+
     /// Whether a device may have a secret: it is let in, and its owner in every audience whose secret it is. A
     /// secret can come before the acts that led to it, and with them perhaps the asker's removal.
     fn may_have(&self, device: &DeviceId, key_id: &KeyId) -> bool {
@@ -148,19 +180,32 @@ impl Core {
         self.store(writes, None);
     }
 
-    /// Opens earlier secrets that rotations sealed under known ones, as far back as they lead.
+    /// Opens secrets that were handed on, and earlier ones that rotations sealed under known ones, as far back as
+    /// they lead.
     pub(crate) fn follow_back_links(&mut self, id: RevoltId) {
         loop {
             let Some(revolt) = self.revolts.get(&id) else {
                 return;
             };
             let epochs = revolt.authority.state().epochs.values().flatten();
-            let found: Vec<EpochSecret> = epochs
+            let own = self.me.keys.hpke();
+            let shared = epochs
+                .clone()
+                .filter(|epoch| !revolt.secrets.contains_key(&epoch.key_id))
+                .filter_map(|epoch| {
+                    let chunk = SlotChunk {
+                        key_id: epoch.key_id,
+                        slots: epoch.slots.clone(),
+                    };
+                    chunk.open(&id, own)
+                });
+            let linked = epochs
+                .clone()
                 .filter_map(|epoch| Some((revolt.secrets.get(&epoch.key_id)?, epoch)))
                 .flat_map(|(secret, epoch)| epoch.back_links.iter().map(move |link| (secret, link)))
                 .filter(|(_, link)| !revolt.secrets.contains_key(&link.key_id))
-                .filter_map(|(secret, link)| link.open(secret).ok())
-                .collect();
+                .filter_map(|(secret, link)| link.open(secret).ok());
+            let found: Vec<EpochSecret> = shared.chain(linked).collect();
             if found.is_empty() {
                 return;
             }
@@ -168,16 +213,42 @@ impl Core {
         }
     }
 
+    /// Makes the secrets that are due, and hands those of closed channels on.
     pub(crate) fn rotate_if_due(&mut self, id: RevoltId) {
         let Some(revolt) = self.revolts.get(&id) else {
             return;
         };
-        let due = revolt.due_rotations(&self.user());
-        if !due.is_empty() && !self.may_author(&id) {
+        if revolt.is_key_work_due(&self.me.cert) && !self.may_author(&id) {
             return self.arm(Timer::Rotate(id), SECOND);
         }
-        for audience in due {
-            self.rotate(id, audience);
+        let user = self.user();
+        for audience in revolt.audiences(&user) {
+            let revolt = &self.revolts[&id];
+            let lacks = audience != Audience::Revolt && revolt.newest_clean(&audience).is_none();
+            if lacks || revolt.authority.state().rotation_due(&audience) {
+                self.rotate(id, audience);
+            }
+            self.share(id, audience);
+        }
+    }
+
+    /// Hands the secret of a closed channel to those who see it and were not handed it yet. It goes through the
+    /// control stream: between two who see the channel may be only others.
+    fn share(&mut self, id: RevoltId, audience: Audience) {
+        let Some(revolt) = self.revolts.get(&id) else {
+            return;
+        };
+        let lacking = revolt.lacking(&audience, &self.me.cert);
+        let (Some((_, secret)), Some(under)) =
+            (revolt.newest_clean(&audience), revolt.sending_secret())
+        else {
+            return;
+        };
+        let (secret, under) = (secret.clone(), under.clone());
+        for part in lacking.chunks(MAX_SHARED_SLOTS) {
+            for chunk in seal_slots(&secret, &id, part, &mut self.rng) {
+                self.author(id, &Act::KeyShare(chunk), &under, Vec::new());
+            }
         }
     }
 
@@ -192,7 +263,9 @@ impl Core {
             return;
         };
         let state = revolt.authority.state();
-        let recipients = state.recipients(&audience);
+        // Those of a closed channel get theirs by the control stream.
+        let mut recipients = state.recipients(&audience);
+        recipients.retain(|_| audience == Audience::Revolt);
         let recipients: Vec<HpkePublic> = recipients.into_iter().map(|(_, key)| key).collect();
         let chunks = seal_slots(&secret, &id, &recipients, &mut self.rng);
         let earlier = revolt.known_secrets(&audience).into_iter().take(1);
@@ -225,6 +298,9 @@ impl Core {
         revolt.chunks.insert(secret.key_id(), chunks);
         revolt.secrets.insert(secret.key_id(), secret);
         self.author(id, &act, &under, writes);
+        if audience != Audience::Revolt {
+            self.share(id, audience);
+        }
     }
 }
 

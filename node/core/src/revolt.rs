@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use revnet_crdt::authority::Authority;
+use revnet_crdt::authority::{Authority, Epoch};
 use revnet_protocol::act::{Audience, Level};
 use revnet_protocol::epoch::{EpochSecret, SlotChunk};
 use revnet_protocol::{ChannelId, KeyId, Permission, RevoltId, StreamId, UserId, decode, encode};
@@ -131,23 +131,36 @@ impl Revolt {
         if *audience == Audience::Revolt {
             return self.sending_secret();
         }
+        self.newest_clean(audience).map(|(_, secret)| secret)
+    }
+
+    /// The newest epoch that only the right people hold and whose secret is known here.
+    pub(crate) fn newest_clean(&self, audience: &Audience) -> Option<(&Epoch, &EpochSecret)> {
         let epochs = self.authority.state().epochs.get(audience)?;
         let clean = epochs.iter().rev().filter(|epoch| !epoch.tainted);
         clean
-            .filter_map(|epoch| self.secrets.get(&epoch.key_id))
+            .filter_map(|epoch| Some((epoch, self.secrets.get(&epoch.key_id)?)))
             .next()
     }
 
-    /// The audiences that somebody belongs to and whose secrets are due for a change: the revolt first.
-    pub(crate) fn due_rotations(&self, user: &UserId) -> Vec<Audience> {
+    /// The revolt, and the closed channels that somebody sees.
+    pub(crate) fn audiences(&self, user: &UserId) -> Vec<Audience> {
         let state = self.authority.state();
         let closed = state.channels.iter();
         let closed = closed.filter(|(_, channel)| channel.viewers.is_some() && !channel.archived);
         let closed = closed.map(|(id, _)| Audience::Channel(*id));
         std::iter::once(Audience::Revolt)
             .chain(closed)
-            .filter(|audience| state.is_in(audience, user) && state.rotation_due(audience))
+            .filter(|audience| state.is_in(audience, user))
             .collect()
+    }
+
+    /// The audiences that somebody belongs to and whose secrets are due for a change: the revolt first.
+    pub(crate) fn due_rotations(&self, user: &UserId) -> Vec<Audience> {
+        let state = self.authority.state();
+        let mut audiences = self.audiences(user);
+        audiences.retain(|audience| state.rotation_due(audience));
+        audiences
     }
 
     /// The newest secrets of the revolt that are known, newest first: for meeting, where old ones help latecomers.
@@ -211,7 +224,7 @@ impl Core {
         for revolt in revolts {
             self.reopen(revolt);
             self.refresh_topics(revolt);
-            if !self.revolts[&revolt].due_rotations(&self.user()).is_empty() {
+            if self.revolts[&revolt].is_key_work_due(&self.me.cert) {
                 self.arm(Timer::Rotate(revolt), SECOND);
             }
         }
@@ -329,12 +342,8 @@ impl Core {
         self.refresh_topics(id);
         self.continue_join(id);
         self.pull_from_unheard(id);
-        let user = self.user();
-        if self
-            .revolts
-            .get(&id)
-            .is_some_and(|r| !r.due_rotations(&user).is_empty())
-        {
+        let due = self.revolts.get(&id);
+        if due.is_some_and(|revolt| revolt.is_key_work_due(&self.me.cert)) {
             // The remover rotates with the removal; everybody else waits a while for that to arrive.
             let wait = 2 * SECOND + self.jitter(5000 * MILLI);
             if !self.is_armed(Timer::Rotate(id)) {
