@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     channel, completions, doctor, export, id, import, invite, join, log, man, member, message,
-    node, open, revolt, send, token, up,
+    node, open, revolt, role, send, token, up,
 };
 
 /// Communities without a server: this program is your node, and talks to it.
@@ -95,6 +95,9 @@ pub(crate) enum Command {
     /// Members of a revolt
     #[command(subcommand)]
     Member(member::MemberCommand),
+    /// Roles of a revolt: what their members may do
+    #[command(subcommand)]
+    Role(role::RoleCommand),
     /// Import messages into a channel
     #[command(subcommand)]
     Import(import::ImportCommand),
@@ -131,6 +134,7 @@ impl Command {
             Self::Delete(args) => message::delete(context, args),
             Self::React(args) => message::react(context, args),
             Self::Member(command) => member::run(context, command),
+            Self::Role(command) => role::run(context, command),
             Self::Import(command) => import::run(context, command),
             Self::Export(args) => export::run(context, args),
             Self::Token(command) => token::run(context, command),

@@ -99,6 +99,10 @@ impl Client {
         self.ask(Method::PUT, path, Some(Vec::new())).map(drop)
     }
 
+    pub(crate) fn put_json(&self, path: &str, body: &impl Serialize) -> Result<()> {
+        self.ask(Method::PUT, path, Some(json(body)?)).map(drop)
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Result<()> {
         self.ask(Method::DELETE, path, None).map(drop)
     }

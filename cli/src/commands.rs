@@ -4,6 +4,7 @@ use crate::args::Cli;
 use crate::context::Context;
 use crate::failure::Result;
 
+pub(crate) mod audit;
 pub(crate) mod channel;
 pub(crate) mod completions;
 pub(crate) mod doctor;
@@ -20,6 +21,7 @@ pub(crate) mod message;
 pub(crate) mod node;
 pub(crate) mod open;
 pub(crate) mod revolt;
+pub(crate) mod role;
 pub(crate) mod send;
 pub(crate) mod token;
 pub(crate) mod up;

@@ -1,6 +1,6 @@
 //! Which revolt, channel, member or token somebody means: by name, by id, or by the beginning of an id.
 
-use revnet_api::dto::{Channel, Member, Members, Revolt, RevoltDetail, Revolts};
+use revnet_api::dto::{Channel, Member, Members, Revolt, RevoltDetail, Revolts, Role, Roles};
 use revnet_protocol::{ChannelId, MessageId, RevoltId};
 
 use crate::client::Client;
@@ -96,6 +96,14 @@ pub(crate) fn member(client: &Client, revolt: RevoltId, wanted: &str) -> Result<
     let all: Members = client.get(&format!("/api/revolts/{revolt}/members"))?;
     pick("member", wanted, &all.members, |member| {
         (member.user.to_string(), &member.name)
+    })
+    .cloned()
+}
+
+pub(crate) fn role(client: &Client, revolt: RevoltId, wanted: &str) -> Result<Role> {
+    let all: Roles = client.get(&format!("/api/revolts/{revolt}/roles"))?;
+    pick("role", wanted, &all.roles, |role| {
+        (role.id.to_string(), &role.name)
     })
     .cloned()
 }

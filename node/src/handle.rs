@@ -7,7 +7,7 @@ use revnet_api::dto::{LinkStatus, NetworkStatus, RelayState, RelayStatus};
 use revnet_api::{IdentityError as ApiIdentityError, NodeHandle, Sequenced};
 use revnet_core::command::{Command, CommandError, Reply};
 use revnet_net::NetHandle;
-use revnet_protocol::DeviceId;
+use revnet_protocol::{DeviceId, DeviceRevocation};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::identity::{self, IdentityError};
@@ -89,6 +89,15 @@ impl NodeHandle for Handle {
 
     fn backup(&self, passphrase: String) -> Result<Vec<u8>, ApiIdentityError> {
         identity::backup(&self.data_dir, &passphrase).map_err(|error| told(&error))
+    }
+
+    fn revocation(
+        &self,
+        device: DeviceId,
+        passphrase: Option<String>,
+    ) -> Result<DeviceRevocation, ApiIdentityError> {
+        identity::revocation(&self.data_dir, device, passphrase.as_deref())
+            .map_err(|error| told(&error))
     }
 }
 

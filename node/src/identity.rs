@@ -13,7 +13,9 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use data_encoding::BASE64;
 use revnet_core::Identity;
 use revnet_protocol::seal::MessageKey;
-use revnet_protocol::{DeviceCert, DeviceKeys, RootKey, UserId, decode, encode};
+use revnet_protocol::{
+    DeviceCert, DeviceId, DeviceKeys, DeviceRevocation, RootKey, UserId, decode, encode,
+};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -365,6 +367,18 @@ pub fn phrase(
     passphrase: Option<&str>,
 ) -> Result<Zeroizing<String>, IdentityError> {
     Ok(root(data_dir, passphrase)?.0.phrase())
+}
+
+/// The root key's word that a device is this person's no longer.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn revocation(
+    data_dir: &Path,
+    device: DeviceId,
+    passphrase: Option<&str>,
+) -> Result<DeviceRevocation, IdentityError> {
+    Ok(root(data_dir, passphrase)?.0.revoke(device, None))
 }
 
 /// A backup file, encrypted with `passphrase`; where the identity has a passphrase it must be the same.

@@ -5,11 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{CodecError, decode, encode};
-use crate::epoch::BackLink;
+use crate::epoch::{BackLink, SlotChunk};
 use crate::hash::hash;
-use crate::identity::{DeviceCert, DeviceKeys, Signature, verify};
+use crate::identity::{DeviceCert, DeviceKeys, DeviceRevocation, Signature, verify};
 use crate::ids::{ChannelId, DeviceId, EnvelopeId, Hash, InviteId, KeyId, RevoltId, UserId};
-use crate::limits::{MAX_BACK_LINKS, MAX_EVENT, MAX_NAME, MAX_TOPIC};
+use crate::limits::{MAX_BACK_LINKS, MAX_EVENT, MAX_NAME, MAX_SHARED_SLOTS, MAX_TOPIC};
+use crate::role::{Ban, Grant, Overwrite, Role, Timeout};
 use crate::seal::HpkePublic;
 
 /// How much somebody may do: 0 is an ordinary member, up to 1000; founders stand above.
@@ -238,6 +239,20 @@ pub enum Act {
     },
     /// Starts a new epoch.
     KeyRotate(KeyRotate),
+    /// Makes or changes a role.
+    Role(Role),
+    /// Gives or takes a role.
+    Grant(Grant),
+    /// Sets the exception of a channel for some people.
+    Overwrite(Overwrite),
+    /// Removes somebody for good, or lifts that.
+    Ban(Ban),
+    /// Silences somebody for a while.
+    Timeout(Timeout),
+    /// Takes back the certificate of a device.
+    RevokeDevice(DeviceRevocation),
+    /// Hands the secret of a closed channel to devices that see it; at most 64 slots.
+    KeyShare(SlotChunk),
 }
 
 impl Act {
@@ -279,7 +294,20 @@ impl Act {
             }
             Self::SetMember(s) => s.level.is_none_or(|l| l <= Level::MAX_GRANTED),
             Self::KeyRotate(k) => k.back_links.len() <= MAX_BACK_LINKS,
-            Self::Invite(_) | Self::RevokeInvite { .. } | Self::Leave => true,
+            Self::KeyShare(chunk) => chunk.slots.len() <= MAX_SHARED_SLOTS,
+            Self::Role(role) => {
+                role.name.as_deref().is_none_or(name)
+                    && (role.role.is_some() || role.name.is_some())
+                    && role.position.is_none_or(|at| at <= Level::MAX_GRANTED)
+            }
+            Self::Invite(_)
+            | Self::RevokeInvite { .. }
+            | Self::Leave
+            | Self::Grant(_)
+            | Self::Overwrite(_)
+            | Self::Ban(_)
+            | Self::Timeout(_)
+            | Self::RevokeDevice(_) => true,
         }
     }
 
@@ -297,6 +325,13 @@ impl Act {
             Self::Channel(_) => "channel",
             Self::Profile { .. } => "profile",
             Self::KeyRotate(_) => "key-rotate",
+            Self::Role(_) => "role",
+            Self::Grant(_) => "grant",
+            Self::Overwrite(_) => "overwrite",
+            Self::Ban(_) => "ban",
+            Self::Timeout(_) => "timeout",
+            Self::RevokeDevice(_) => "revoke-device",
+            Self::KeyShare(_) => "key-share",
         }
     }
 }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::codec::encode;
 use crate::hash::{hash, keyed};
-use crate::ids::{DeviceId, UserId};
+use crate::ids::{DeviceId, EnvelopeId, UserId};
 use crate::limits::MAX_NAME;
 use crate::seal::{HpkePublic, HpkeSecret};
 
@@ -108,6 +108,46 @@ impl RootKey {
         };
         cert.signature = Signature(self.0.sign(&cert.digest()).to_bytes());
         cert
+    }
+
+    /// Takes a device's certificate back, for good.
+    #[must_use]
+    pub fn revoke(&self, device: DeviceId, keep: Option<(u64, EnvelopeId)>) -> DeviceRevocation {
+        let mut revocation = DeviceRevocation {
+            user: self.user(),
+            device,
+            keep,
+            signature: Signature([0; 64]),
+        };
+        revocation.signature = Signature(self.0.sign(&revocation.digest()).to_bytes());
+        revocation
+    }
+}
+
+/// "This device is mine no longer", said by a root key: it was lost, stolen, or put away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRevocation {
+    /// Whose device it was.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+    /// The last control act of the device that its owner stands by, as number and id; without it all that
+    /// the act with this revocation knows.
+    pub keep: Option<(u64, EnvelopeId)>,
+    /// The root key's signature over the rest.
+    pub signature: Signature,
+}
+
+impl DeviceRevocation {
+    fn digest(&self) -> [u8; 32] {
+        let fields = (&self.user, &self.device, &self.keep);
+        hash("revnet/v1/device-revocation", &[&encode(&fields)]).0
+    }
+
+    /// Whether the user's root key signed it.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        verify(&self.user.0, &self.digest(), &self.signature)
     }
 }
 

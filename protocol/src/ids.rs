@@ -72,6 +72,7 @@ id!(/** A person: the public half of the Ed25519 root key. */ UserId, 'u', true)
 id!(/** One installation: its Ed25519 public key, and so its libp2p peer id. */ DeviceId, 'd', false);
 id!(/** A community: the hash of its signed genesis. */ RevoltId, 'r', false);
 id!(/** A channel: the id of the act that created it. */ ChannelId, 'c', false);
+id!(/** A role: the id of the act that created it. */ RoleId, 'a', false);
 id!(/** A stream: the control stream of a revolt, or one of its channels. */ StreamId, 's', false);
 id!(/** One segment of a stream: one Automerge document. */ DocId, 'o', false);
 id!(/** An envelope: the hash of its header. */ EnvelopeId, 'e', false);
@@ -88,6 +89,17 @@ impl From<EnvelopeId> for ChannelId {
     fn from(id: EnvelopeId) -> Self {
         Self(id.0)
     }
+}
+
+impl From<EnvelopeId> for RoleId {
+    fn from(id: EnvelopeId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl RoleId {
+    /// The role that every member has.
+    pub const EVERYONE: Self = Self([0; 32]);
 }
 
 impl StreamId {

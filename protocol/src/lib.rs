@@ -27,6 +27,7 @@ pub mod identity;
 pub mod ids;
 pub mod invite;
 pub mod limits;
+pub mod role;
 pub mod seal;
 
 pub use act::{Act, Audience, ChannelKind, Genesis, SignedGenesis};
@@ -35,8 +36,10 @@ pub use envelope::{Body, Envelope, EnvelopeError, Header, Run, RunItem};
 pub use epoch::{EpochSecret, Slot, SlotChunk};
 pub use event::{Content, Event, Imported, MessageId};
 pub use hlc::Hlc;
-pub use identity::{CertError, DeviceCert, DeviceKeys, RootKey, Signature};
+pub use identity::{CertError, DeviceCert, DeviceKeys, DeviceRevocation, RootKey, Signature};
 pub use ids::{
-    ChannelId, DeviceId, DocId, EnvelopeId, Hash, InviteId, KeyId, RevoltId, StreamId, UserId,
+    ChannelId, DeviceId, DocId, EnvelopeId, Hash, InviteId, KeyId, RevoltId, RoleId, StreamId,
+    UserId,
 };
 pub use invite::{InviteLink, InviteSecret, LinkError};
+pub use role::{Permission, Permissions};

@@ -30,5 +30,7 @@ pub const MAX_LINK_ADDRESSES: usize = 8;
 pub const MAX_LINK: usize = 4096;
 /// Most back-links of one key rotation.
 pub const MAX_BACK_LINKS: usize = 16;
+/// Most slots in one [`KeyShare`](crate::act::Act::KeyShare): about 6 KB.
+pub const MAX_SHARED_SLOTS: usize = 64;
 /// Highest sequence number of a chain (48 bits, so that it fits into an event key).
 pub const MAX_SEQ: u64 = (1 << 48) - 1;

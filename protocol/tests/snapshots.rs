@@ -16,10 +16,11 @@ use revnet_protocol::frame::{
     Cursor, Fingerprint, Frame, Gossip, Held, LINK_VERSION, Refusal, Vector,
 };
 use revnet_protocol::invite::knock_digest;
+use revnet_protocol::role::{Ban, Grant, Overwrite, Role, Target, Timeout};
 use revnet_protocol::{
     ChannelId, Content, DeviceCert, DeviceId, DeviceKeys, DocId, EnvelopeId, EpochSecret, Event,
-    Hash, Hlc, Imported, InviteId, InviteLink, InviteSecret, KeyId, MessageId, RevoltId, RootKey,
-    StreamId, UserId, decode, encode,
+    Hash, Hlc, Imported, InviteId, InviteLink, InviteSecret, KeyId, MessageId, Permission,
+    Permissions, RevoltId, RoleId, RootKey, StreamId, UserId, decode, encode,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -273,6 +274,56 @@ fn acts() {
         invite: invite_secret().id(),
         keep: keep(),
     };
+    let make_role = Role {
+        role: None,
+        name: Some("Gardener".into()),
+        position: Some(Level(120)),
+        color: Some([0x2e, 0x8b, 0x57]),
+        permissions: Some(Permissions::DEFAULT | Permission::Kick.into()),
+        removed: None,
+    };
+    let remove_role = Role {
+        role: Some(RoleId([20; 32])),
+        removed: Some(true),
+        ..Role::default()
+    };
+    let grant = Grant {
+        user: root().user(),
+        role: RoleId([20; 32]),
+        on: true,
+    };
+    let overwrite = Overwrite {
+        channel: ChannelId([1; 32]),
+        target: Target::Role(RoleId::EVERYONE),
+        allow: Permissions::NONE,
+        deny: Permission::View.into(),
+    };
+    let overwrite_user = Overwrite {
+        target: Target::User(root().user()),
+        allow: Permissions::ALL,
+        deny: Permissions::NONE,
+        ..overwrite
+    };
+    let ban = Ban {
+        user: root().user(),
+        on: true,
+        keep: Some(keep()),
+    };
+    let unban = Ban {
+        on: false,
+        keep: None,
+        ..ban.clone()
+    };
+    let timeout = Timeout {
+        user: root().user(),
+        until_ms: Some(1_800_000_000_000),
+    };
+    let lifted = Timeout {
+        until_ms: None,
+        ..timeout
+    };
+    let revocation = root().revoke(keys().id(), None);
+    let keeping = root().revoke(keys().id(), Some((7, EnvelopeId([21; 32]))));
     let profile = Act::Profile {
         name: "Anna B.".into(),
     };
@@ -291,6 +342,18 @@ fn acts() {
         ("profile", profile),
         ("key_rotate", Act::KeyRotate(rotate)),
         ("key_rotate_channel", Act::KeyRotate(rotate_channel)),
+        ("make_role", Act::Role(make_role)),
+        ("remove_role", Act::Role(remove_role)),
+        ("grant", Act::Grant(grant)),
+        ("overwrite_role", Act::Overwrite(overwrite)),
+        ("overwrite_user", Act::Overwrite(overwrite_user)),
+        ("ban", Act::Ban(ban)),
+        ("unban", Act::Ban(unban)),
+        ("timeout", Act::Timeout(timeout)),
+        ("timeout_lifted", Act::Timeout(lifted)),
+        ("revoke_device", Act::RevokeDevice(revocation)),
+        ("revoke_device_keeping", Act::RevokeDevice(keeping)),
+        ("key_share", Act::KeyShare(chunks().remove(0))),
     ];
     for (name, act) in &all {
         check(&format!("act_{name}"), act);
@@ -306,7 +369,14 @@ fn acts() {
             | Act::SetMember(_)
             | Act::Channel(_)
             | Act::Profile { .. }
-            | Act::KeyRotate(_) => {}
+            | Act::KeyRotate(_)
+            | Act::Role(_)
+            | Act::Grant(_)
+            | Act::Overwrite(_)
+            | Act::Ban(_)
+            | Act::Timeout(_)
+            | Act::RevokeDevice(_)
+            | Act::KeyShare(_) => {}
         }
     }
 }

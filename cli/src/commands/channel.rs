@@ -1,10 +1,15 @@
 //! `revnet channel`
 
 use clap::{Args, Subcommand};
-use revnet_api::dto::{Channel, EditChannel, RevoltDetail};
+use revnet_api::dto::{
+    Channel, EditChannel, Exception, Held, Id, Member, Members, RevoltDetail, Role, Roles,
+};
+use revnet_protocol::Permission;
 
+use crate::client::Client;
+use crate::commands::role::permission_words;
 use crate::context::Context;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Kind, Result};
 use crate::names;
 use crate::output::{line, table};
 
@@ -19,6 +24,8 @@ pub(crate) enum ChannelCommand {
     },
     /// Change a channel
     Edit(EditArgs),
+    /// Show or set what people may do in a channel, beside their roles
+    Permissions(PermissionsArgs),
     /// Let a channel take no new messages
     Archive {
         /// REVOLT/CHANNEL
@@ -41,6 +48,53 @@ pub(crate) struct NewArgs {
     name: String,
     #[command(flatten)]
     look: LookArgs,
+    /// Let only admins, yourself and whom you name see it ('revnet channel permissions')
+    #[arg(long)]
+    private: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --for, the exceptions are listed. What a role or a person is allowed here goes beyond their roles; what is \
+denied is denied in spite of them. One's own exception goes before those of one's roles, and these before that of \
+'everyone'. A channel that 'everyone' may not view has secrets of its own.
+
+Examples:
+  revnet channel permissions Gardeners/cellar
+  revnet channel permissions Gardeners/cellar --for everyone --deny view
+  revnet channel permissions Gardeners/cellar --for moderator --allow view,send
+  revnet channel permissions Gardeners/cellar --for Ada --clear
+  revnet channel permissions Gardeners/cellar --as Bob")]
+pub(crate) struct PermissionsArgs {
+    /// REVOLT/CHANNEL
+    channel: String,
+    /// For whom: a role, 'everyone', or a member
+    #[arg(long = "for", value_name = "ROLE|USER", requires = "change")]
+    target: Option<String>,
+    /// Allow, with commas between
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "PERMISSION",
+        group = "change",
+        requires = "target"
+    )]
+    allow: Vec<Permission>,
+    /// Deny, with commas between
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "PERMISSION",
+        group = "change",
+        requires = "target"
+    )]
+    deny: Vec<Permission>,
+    /// End the exception
+    #[arg(long, group = "change", requires = "target", conflicts_with_all = ["allow", "deny"])]
+    clear: bool,
+    /// Show what this member may do here
+    #[arg(long = "as", value_name = "USER", conflicts_with = "target")]
+    seen_as: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -81,6 +135,7 @@ impl LookArgs {
             category: self.category.clone(),
             position: self.position,
             archived: None,
+            private: None,
         }
     }
 }
@@ -98,6 +153,7 @@ pub(crate) fn run(context: &Context, command: &ChannelCommand) -> Result<()> {
             }
             change(context, &args.channel, &edit)
         }
+        ChannelCommand::Permissions(args) => permissions(context, args),
         ChannelCommand::Archive { channel, undo } => {
             let edit = EditChannel {
                 archived: Some(!undo),
@@ -111,7 +167,10 @@ pub(crate) fn run(context: &Context, command: &ChannelCommand) -> Result<()> {
 fn new(context: &Context, args: &NewArgs) -> Result<()> {
     let client = context.client()?;
     let revolt = names::revolt(&client, &args.revolt)?;
-    let edit = args.look.edit(Some(args.name.clone()));
+    let edit = EditChannel {
+        private: args.private.then_some(true),
+        ..args.look.edit(Some(args.name.clone()))
+    };
     let path = format!("/api/revolts/{}/channels", revolt.id);
     let channel: Channel = client.post(&path, &edit)?;
     show(context, &channel)
@@ -130,6 +189,100 @@ fn show(context: &Context, channel: &Channel) -> Result<()> {
     })
 }
 
+fn permissions(context: &Context, args: &PermissionsArgs) -> Result<()> {
+    let client = context.client()?;
+    let place = names::channel(&client, &args.channel)?;
+    if let Some(wanted) = &args.seen_as {
+        return seen_as(context, &client, &place, wanted);
+    }
+    if let Some(wanted) = &args.target {
+        let mut exception = whose(&client, &place, wanted)?;
+        exception.allow = args.allow.iter().copied().map(Id).collect();
+        exception.deny = args.deny.iter().copied().map(Id).collect();
+        client.put_json(&format!("{}/exceptions", place.path()), &exception)?;
+    }
+    let detail: RevoltDetail = client.get(&format!("/api/revolts/{}", place.revolt))?;
+    let channel = detail
+        .channels
+        .into_iter()
+        .find(|channel| channel.id.0 == place.channel);
+    let Some(channel) = channel else {
+        return context
+            .out
+            .done("Done. You don't see the channel any more.");
+    };
+    let Roles { roles } = client.get(&format!("/api/revolts/{}/roles", place.revolt))?;
+    context.out.show(&channel.exceptions, || {
+        exception_words(&channel.exceptions, &roles, &detail.members)
+    })
+}
+
+fn seen_as(context: &Context, client: &Client, place: &names::Place, wanted: &str) -> Result<()> {
+    let member = names::member(client, place.revolt, wanted)?;
+    let path = format!(
+        "/api/revolts/{}/permissions?user={}&channel={}",
+        place.revolt, member.user, place.channel
+    );
+    let held: Held = client.get(&path)?;
+    context.out.show(&held, || {
+        format!(
+            "{} may do {} in {}",
+            line(&member.name),
+            permission_words(&held.permissions),
+            line(&place.name)
+        )
+    })
+}
+
+/// An exception for a role or a member, of which the role is meant where both are called so.
+fn whose(client: &Client, place: &names::Place, wanted: &str) -> Result<Exception> {
+    let mut exception = Exception {
+        role: None,
+        user: None,
+        allow: Vec::new(),
+        deny: Vec::new(),
+    };
+    match names::role(client, place.revolt, wanted) {
+        Ok(role) => exception.role = Some(role.id),
+        Err(failure) if failure.kind == Kind::NotFound => {
+            let Members { members } =
+                client.get(&format!("/api/revolts/{}/members", place.revolt))?;
+            let member = names::pick("role or member", wanted, &members, |member: &Member| {
+                (member.user.to_string(), &member.name)
+            })?;
+            exception.user = Some(member.user);
+        }
+        Err(failure) => return Err(failure),
+    }
+    Ok(exception)
+}
+
+fn exception_words(exceptions: &[Exception], roles: &[Role], members: &[Member]) -> String {
+    if exceptions.is_empty() {
+        return "There are no exceptions here: roles decide.".to_owned();
+    }
+    let name = |exception: &Exception| {
+        let role = roles.iter().find(|role| Some(role.id) == exception.role);
+        let member = members
+            .iter()
+            .find(|member| Some(member.user) == exception.user);
+        let name = role
+            .map(|role| &role.name)
+            .or(member.map(|member| &member.name));
+        let id = exception.user.map(|user| user.to_string());
+        name.map_or_else(|| id.unwrap_or_default(), |name| line(name))
+    };
+    let row = |exception: &Exception| {
+        vec![
+            name(exception),
+            permission_words(&exception.allow),
+            permission_words(&exception.deny),
+        ]
+    };
+    let rows: Vec<Vec<String>> = exceptions.iter().map(row).collect();
+    table(&["FOR", "ALLOWED", "DENIED"], &rows)
+}
+
 fn list(context: &Context, revolt: &str) -> Result<()> {
     let client = context.client()?;
     let revolt = names::revolt(&client, revolt)?;
@@ -143,8 +296,9 @@ fn list(context: &Context, revolt: &str) -> Result<()> {
 pub(crate) fn list_words(channels: &[Channel]) -> String {
     let row = |channel: &Channel| {
         let archived = if channel.archived { " (archived)" } else { "" };
+        let private = if channel.private { " (private)" } else { "" };
         vec![
-            format!("{}{archived}", line(&channel.name)),
+            format!("{}{private}{archived}", line(&channel.name)),
             line(&channel.category),
             channel.events.to_string(),
             channel.id.to_string(),

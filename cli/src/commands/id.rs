@@ -1,17 +1,21 @@
 //! `revnet id`: the own identity, as far as the running node tells it.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use revnet_api::dto::{Backup, EditIdentity, Phrase, Status, Unlock};
+use revnet_api::dto::{Backup, EditIdentity, Members, Phrase, Revolts, Status, Unlock};
+use serde::Serialize;
 
+use crate::client::Client;
 use crate::commands::identity::{self, NewArgs, RestoreArgs};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::output::line;
+use crate::names;
+use crate::output::{line, table};
 use crate::passphrase::{PassphraseArgs, ask, ask_new};
 
 #[derive(Debug, Subcommand)]
@@ -31,6 +35,27 @@ pub(crate) enum IdCommand {
     Phrase(PhraseArgs),
     /// Write your identity to an encrypted file
     Backup(BackupArgs),
+    /// List your devices, as your revolts know them
+    Devices,
+    /// Take one of your devices back in every revolt: it was lost, stolen, or put away
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The device can write nothing any more, and gets no new secrets; what it has, it keeps. This can't be undone: to come \
+back, it needs a new identity of its own ('revnet id restore' in an empty data directory) and an invite.
+
+It takes the root key, which lies where the identity was made or restored.
+
+Examples:
+  revnet id devices
+  revnet id revoke d5xk2")]
+pub(crate) struct RevokeArgs {
+    /// Which: an id as 'revnet id devices' lists them, or the beginning of one
+    device: String,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +94,8 @@ pub(crate) fn run(context: &Context, command: &IdCommand) -> Result<()> {
         IdCommand::Rename { name } => rename(context, name),
         IdCommand::Phrase(args) => phrase(context, args),
         IdCommand::Backup(args) => backup(context, args),
+        IdCommand::Devices => devices(context),
+        IdCommand::Revoke(args) => revoke(context, args),
     }
 }
 
@@ -99,17 +126,78 @@ fn rename(context: &Context, name: &str) -> Result<()> {
 
 fn phrase(context: &Context, args: &PhraseArgs) -> Result<()> {
     let client = context.client()?;
-    let path = "/api/identity/phrase";
-    let passphrase = args.passphrase.given()?;
+    let bytes = unlocked(&client, "/api/identity/phrase", &args.passphrase)?;
+    let phrase: Phrase = serde_json::from_slice(&bytes)?;
+    context.out.show(&phrase, || phrase.phrase.clone())
+}
+
+/// Asks for something that takes the root key, and for its passphrase where it has one.
+fn unlocked(client: &Client, path: &str, given: &PassphraseArgs) -> Result<Vec<u8>> {
+    let passphrase = given.given()?;
     let asked = passphrase.is_some();
-    let phrase: Phrase = match client.post(path, &Unlock { passphrase }) {
+    match client.post_bytes(path, &Unlock { passphrase }) {
         Err(failure) if failure.code == "locked" && !asked => {
             let passphrase = Some(ask("Passphrase of the identity")?);
-            client.post(path, &Unlock { passphrase })?
+            client.post_bytes(path, &Unlock { passphrase })
         }
-        answer => answer?,
+        answer => answer,
+    }
+}
+
+/// A device of one's own, and where it takes part.
+#[derive(Debug, Serialize)]
+struct OwnDevice {
+    device: String,
+    here: bool,
+    revolts: Vec<String>,
+}
+
+fn own_devices(client: &Client) -> Result<Vec<OwnDevice>> {
+    let status: Status = client.get("/api/status")?;
+    let own = status.device.to_string();
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::from([(own.clone(), Vec::new())]);
+    let Revolts { revolts } = client.get("/api/revolts")?;
+    for revolt in revolts {
+        let Members { members } = client.get(&format!("/api/revolts/{}/members", revolt.id))?;
+        let me = members.iter().filter(|member| member.user == status.user);
+        for device in me.flat_map(|member| &member.devices) {
+            let known = found.entry(device.to_string()).or_default();
+            known.push(revolt.name.clone());
+        }
+    }
+    let own_device = |(device, revolts): (String, Vec<String>)| OwnDevice {
+        here: device == own,
+        device,
+        revolts,
     };
-    context.out.show(&phrase, || phrase.phrase.clone())
+    Ok(found.into_iter().map(own_device).collect())
+}
+
+fn devices(context: &Context) -> Result<()> {
+    let all = own_devices(&context.client()?)?;
+    context.out.show(&all, || {
+        let row = |device: &OwnDevice| {
+            let here = if device.here { "this one" } else { "" };
+            let revolts: Vec<String> = device.revolts.iter().map(|name| line(name)).collect();
+            vec![device.device.clone(), here.to_owned(), revolts.join(", ")]
+        };
+        let rows: Vec<Vec<String>> = all.iter().map(row).collect();
+        table(&["DEVICE", "", "REVOLTS"], &rows)
+    })
+}
+
+fn revoke(context: &Context, args: &RevokeArgs) -> Result<()> {
+    let client = context.client()?;
+    let all = own_devices(&client)?;
+    let nameless = String::new();
+    let device = names::pick("device of yours", &args.device, &all, |device| {
+        (device.device.clone(), &nameless)
+    })?;
+    let path = format!("/api/identity/devices/{}/revoke", device.device);
+    unlocked(&client, &path, &args.passphrase)?;
+    context
+        .out
+        .done("The device is taken back in every revolt that this node is in.")
 }
 
 fn backup(context: &Context, args: &BackupArgs) -> Result<()> {

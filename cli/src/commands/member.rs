@@ -1,12 +1,13 @@
 //! `revnet member`
 
 use clap::{Args, Subcommand};
-use revnet_api::dto::{EditMember, Member, Members};
+use revnet_api::dto::{Bans, EditMember, Member, Members, Role, Roles, Status, Timeout};
 
 use crate::context::Context;
 use crate::failure::Result;
 use crate::names;
 use crate::output::{line, table};
+use crate::times;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MemberCommand {
@@ -22,14 +23,75 @@ pub(crate) enum MemberCommand {
         /// Whom
         user: String,
     },
-    /// Set what a member may do
+    /// Set how high a member stands
     Level(LevelArgs),
+    /// Show, give or take a member's roles
+    Roles(RolesArgs),
+    /// Remove somebody for good: no invite lets them in again
+    Ban {
+        /// From which revolt
+        revolt: String,
+        /// Whom
+        user: String,
+    },
+    /// Lift a ban; the person may come back by an invite that is made afterwards
+    Unban {
+        /// From which revolt
+        revolt: String,
+        /// Whom, as 'revnet member bans' lists them
+        user: String,
+    },
+    /// List who is banned
+    Bans {
+        /// From which revolt
+        revolt: String,
+    },
+    /// Hide what a member says for a while
+    Timeout(TimeoutArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A level is 0 (member) to 1000; 500 manages channels, invites and members. You can only grant levels \
-below your own.
+Examples:
+  revnet member roles Gardeners Ada
+  revnet member roles Gardeners Ada --add moderator --remove rose")]
+pub(crate) struct RolesArgs {
+    /// In which revolt
+    revolt: String,
+    /// Whose
+    user: String,
+    /// A role to give
+    #[arg(long, value_name = "ROLE")]
+    add: Vec<String>,
+    /// A role to take
+    #[arg(long, value_name = "ROLE")]
+    remove: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What the member says meanwhile is shown to nobody, and not afterwards either.
+
+Examples:
+  revnet member timeout Gardeners Bob 10m
+  revnet member timeout Gardeners Bob --lift")]
+pub(crate) struct TimeoutArgs {
+    /// In which revolt
+    revolt: String,
+    /// Whom
+    user: String,
+    /// How long, such as 10m, 2h or 1d
+    #[arg(value_parser = times::span, required_unless_present = "lift")]
+    time: Option<u64>,
+    /// Let them speak again
+    #[arg(long, conflicts_with = "time")]
+    lift: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A level is 0 (member) to 1000. It says above whom somebody stands: you act only on people below you. From \
+500 on one may do everything there; below, roles decide ('revnet role'). You can only grant levels below your own.
 
 Examples:
   revnet member level Gardeners Ada 500
@@ -71,6 +133,11 @@ pub(crate) fn run(context: &Context, command: &MemberCommand) -> Result<()> {
         MemberCommand::List { revolt } => list(context, revolt),
         MemberCommand::Kick { revolt, user } => kick(context, revolt, user),
         MemberCommand::Level(args) => set_level(context, args),
+        MemberCommand::Roles(args) => roles(context, args),
+        MemberCommand::Ban { revolt, user } => ban(context, revolt, user),
+        MemberCommand::Unban { revolt, user } => unban(context, revolt, user),
+        MemberCommand::Bans { revolt } => bans(context, revolt),
+        MemberCommand::Timeout(args) => timeout(context, args),
     }
 }
 
@@ -78,22 +145,42 @@ fn list(context: &Context, revolt: &str) -> Result<()> {
     let client = context.client()?;
     let revolt = names::revolt(&client, revolt)?;
     let Members { members } = client.get(&format!("/api/revolts/{}/members", revolt.id))?;
-    context.out.show(&members, || list_words(&members))
+    let Roles { roles } = client.get(&format!("/api/revolts/{}/roles", revolt.id))?;
+    let status: Status = client.get("/api/status")?;
+    context
+        .out
+        .show(&members, || list_words(&members, &roles, status.unix_ms))
 }
 
 /// The members as a table.
-pub(crate) fn list_words(members: &[Member]) -> String {
+pub(crate) fn list_words(members: &[Member], roles: &[Role], now_ms: u64) -> String {
     let row = |member: &Member| {
-        let online = if member.online { "online" } else { "" };
         vec![
             line(&member.name),
             level_words(member.level),
-            online.to_owned(),
+            role_words(member, roles),
+            doing(member, now_ms),
             member.user.to_string(),
         ]
     };
     let rows: Vec<Vec<String>> = members.iter().map(row).collect();
-    table(&["MEMBER", "LEVEL", "", "ID"], &rows)
+    table(&["MEMBER", "LEVEL", "ROLES", "", "ID"], &rows)
+}
+
+fn role_words(member: &Member, roles: &[Role]) -> String {
+    let held = roles.iter().filter(|role| member.roles.contains(&role.id));
+    held.map(|role| line(&role.name))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn doing(member: &Member, now_ms: u64) -> String {
+    let silenced = member.silenced_until_ms.filter(|until| *until > now_ms);
+    let online = if member.online { "online" } else { "" };
+    match silenced.and_then(|until| i64::try_from(until).ok()) {
+        Some(until) => format!("{online} silenced until {}", times::short(until)),
+        None => online.to_owned(),
+    }
 }
 
 fn kick(context: &Context, revolt: &str, user: &str) -> Result<()> {
@@ -119,5 +206,103 @@ fn set_level(context: &Context, args: &LevelArgs) -> Result<()> {
         "{} has the level {}.",
         line(&member.name),
         level_words(args.level)
+    ))
+}
+
+fn roles(context: &Context, args: &RolesArgs) -> Result<()> {
+    let client = context.client()?;
+    let revolt = names::revolt(&client, &args.revolt)?;
+    let member = names::member(&client, revolt.id.0, &args.user)?;
+    let found = |wanted: &Vec<String>| -> Result<Vec<Role>> {
+        let roles = wanted.iter();
+        roles
+            .map(|role| names::role(&client, revolt.id.0, role))
+            .collect()
+    };
+    // Looked up first: a misspelt name changes nothing.
+    let (added, taken) = (found(&args.add)?, found(&args.remove)?);
+    let path = |role: &Role| {
+        format!(
+            "/api/revolts/{}/members/{}/roles/{}",
+            revolt.id, member.user, role.id
+        )
+    };
+    for role in &added {
+        client.put(&path(role))?;
+    }
+    for role in &taken {
+        client.delete(&path(role))?;
+    }
+    let member = names::member(&client, revolt.id.0, &member.user.to_string())?;
+    let Roles { roles } = client.get(&format!("/api/revolts/{}/roles", revolt.id))?;
+    let held: Vec<Role> = roles
+        .into_iter()
+        .filter(|role| member.roles.contains(&role.id))
+        .collect();
+    context.out.show(&held, || {
+        if held.is_empty() {
+            return format!("{} has no role", line(&member.name));
+        }
+        let names: Vec<String> = held.iter().map(|role| line(&role.name)).collect();
+        format!("{} has {}", line(&member.name), names.join(", "))
+    })
+}
+
+fn ban(context: &Context, revolt: &str, user: &str) -> Result<()> {
+    let client = context.client()?;
+    let revolt = names::revolt(&client, revolt)?;
+    let member = names::member(&client, revolt.id.0, user)?;
+    client.put(&format!("/api/revolts/{}/bans/{}", revolt.id, member.user))?;
+    context
+        .out
+        .done(&format!("{} is banned.", line(&member.name)))
+}
+
+fn unban(context: &Context, revolt: &str, user: &str) -> Result<()> {
+    let client = context.client()?;
+    let revolt = names::revolt(&client, revolt)?;
+    let Bans { bans } = client.get(&format!("/api/revolts/{}/bans", revolt.id))?;
+    let banned = names::pick("banned person", user, &bans, |banned| {
+        (banned.user.to_string(), &banned.name)
+    })?;
+    client.delete(&format!("/api/revolts/{}/bans/{}", revolt.id, banned.user))?;
+    context.out.done(&format!(
+        "The ban of {} is lifted. To let them in, make a new invite.",
+        line(&banned.name)
+    ))
+}
+
+fn bans(context: &Context, revolt: &str) -> Result<()> {
+    let client = context.client()?;
+    let revolt = names::revolt(&client, revolt)?;
+    let Bans { bans } = client.get(&format!("/api/revolts/{}/bans", revolt.id))?;
+    context.out.show(&bans, || {
+        let rows: Vec<Vec<String>> = bans
+            .iter()
+            .map(|banned| vec![line(&banned.name), banned.user.to_string()])
+            .collect();
+        table(&["BANNED", "ID"], &rows)
+    })
+}
+
+fn timeout(context: &Context, args: &TimeoutArgs) -> Result<()> {
+    let client = context.client()?;
+    let revolt = names::revolt(&client, &args.revolt)?;
+    let member = names::member(&client, revolt.id.0, &args.user)?;
+    let path = format!("/api/revolts/{}/members/{}/timeout", revolt.id, member.user);
+    let Some(time) = args.time else {
+        client.delete(&path)?;
+        return context
+            .out
+            .done(&format!("{} may speak again.", line(&member.name)));
+    };
+    let status: Status = client.get("/api/status")?;
+    let until_ms = status.unix_ms + time;
+    client.put_json(&path, &Timeout { until_ms })?;
+    let until = i64::try_from(until_ms).unwrap_or(i64::MAX);
+    context.out.done(&format!(
+        "{} is silenced until {} UTC.",
+        line(&member.name),
+        times::short(until)
     ))
 }

@@ -5,12 +5,12 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use revnet_api::dto::{Documents, EditRevolt, Revolt, RevoltDetail, Revolts};
+use revnet_api::dto::{Documents, EditRevolt, Revolt, RevoltDetail, Revolts, Roles, Status};
 
 use super::log::{Pages, write_all};
 use super::member::level_words;
 use super::node::count;
-use super::{channel, member};
+use super::{audit, channel, member};
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -34,6 +34,8 @@ pub(crate) enum RevoltCommand {
     Leave(LeaveArgs),
     /// Write all documents and messages to a folder
     Export(ExportArgs),
+    /// Show everything that members did to the revolt, and why it counts or not
+    Audit(audit::AuditArgs),
 }
 
 #[derive(Debug, Args)]
@@ -123,6 +125,7 @@ pub(crate) fn run(context: &Context, command: &RevoltCommand) -> Result<()> {
         RevoltCommand::Edit(args) => edit(context, args),
         RevoltCommand::Leave(args) => leave(context, args),
         RevoltCommand::Export(args) => export(context, args),
+        RevoltCommand::Audit(args) => audit::run(context, args),
     }
 }
 
@@ -160,6 +163,8 @@ fn row(revolt: &Revolt) -> Vec<String> {
 fn show(context: &Context, wanted: &str) -> Result<()> {
     let client = context.client()?;
     let detail = detail(&client, wanted)?;
+    let Roles { roles } = client.get(&format!("/api/revolts/{}/roles", detail.info.id))?;
+    let status: Status = client.get("/api/status")?;
     context.out.show(&detail, || {
         let icon = detail
             .info
@@ -172,7 +177,7 @@ fn show(context: &Context, wanted: &str) -> Result<()> {
             detail.info.id,
             line(&detail.info.description),
             channel::list_words(&detail.channels),
-            member::list_words(&detail.members)
+            member::list_words(&detail.members, &roles, status.unix_ms)
         )
     })
 }

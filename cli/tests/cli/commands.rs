@@ -112,6 +112,131 @@ fn revolts_channels_and_members() {
 }
 
 #[test]
+fn roles_bans_and_closed_channels() {
+    let server = server();
+    json(&server, &["revolt", "new", "Gardeners"]);
+    let new = [
+        "role",
+        "new",
+        "Gardeners",
+        "moderator",
+        "--position",
+        "100",
+        "--allow",
+        "kick,invite",
+    ];
+    let role = json(&server, &new);
+    assert_eq!(role["permissions"], value!(["invite", "kick"]));
+    let edit = [
+        "role",
+        "edit",
+        "Gardeners",
+        "moderator",
+        "--allow",
+        "ban",
+        "--revoke",
+        "kick",
+    ];
+    assert_eq!(
+        json(&server, &edit)["permissions"],
+        value!(["invite", "ban"])
+    );
+    let add = ["member", "roles", "Gardeners", "Bea", "--add", "moderator"];
+    assert_eq!(json(&server, &add)[0]["id"], role["id"]);
+    let list = run(&server, &["member", "list", "Gardeners"]);
+    assert!(list.out.contains("moderator"), "{list:?}");
+    let wrong = run(
+        &server,
+        &["role", "new", "Gardeners", "x", "--allow", "everything"],
+    );
+    assert!(
+        wrong.code == 2 && wrong.err.contains("manage-roles"),
+        "{wrong:?}"
+    );
+    let lacking = run(
+        &server,
+        &["member", "roles", "Gardeners", "Bea", "--add", "nobody"],
+    );
+    assert_eq!(lacking.code, 3);
+
+    let cellar = json(
+        &server,
+        &["channel", "new", "Gardeners", "cellar", "--private"],
+    );
+    assert_eq!(cellar["private"], true);
+    let open = [
+        "channel",
+        "permissions",
+        "Gardeners/cellar",
+        "--for",
+        "Bea",
+        "--allow",
+        "view",
+    ];
+    assert_eq!(json(&server, &open)[0]["user"], FRIEND.to_string());
+    let shown = run(&server, &["channel", "permissions", "Gardeners/cellar"]);
+    assert!(
+        shown.out.contains("Bea") && shown.out.contains("view"),
+        "{shown:?}"
+    );
+    let seen = run(
+        &server,
+        &["channel", "permissions", "Gardeners/cellar", "--as", "Bea"],
+    );
+    assert!(seen.out.contains("Bea may do view send react"), "{seen:?}");
+    let end = [
+        "channel",
+        "permissions",
+        "Gardeners/cellar",
+        "--for",
+        "Bea",
+        "--clear",
+    ];
+    assert_eq!(json(&server, &end), value!([]));
+    let half = run(
+        &server,
+        &["channel", "permissions", "Gardeners/cellar", "--for", "Bea"],
+    );
+    assert_eq!(half.code, 2);
+
+    json(&server, &["member", "timeout", "Gardeners", "Bea", "10m"]);
+    let list = run(&server, &["member", "list", "Gardeners"]);
+    assert!(list.out.contains("silenced until"), "{list:?}");
+    json(
+        &server,
+        &["member", "timeout", "Gardeners", "Bea", "--lift"],
+    );
+    json(&server, &["member", "ban", "Gardeners", "Bea"]);
+    assert_eq!(
+        json(&server, &["member", "bans", "Gardeners"])[0]["name"],
+        "Bea"
+    );
+    json(&server, &["member", "unban", "Gardeners", "Bea"]);
+    assert_eq!(json(&server, &["member", "bans", "Gardeners"]), value!([]));
+    json(&server, &["role", "delete", "Gardeners", "moderator"]);
+
+    let audit = run(&server, &["revolt", "audit", "Gardeners", "--void"]);
+    assert!(
+        audit.out.contains("void: the person does not stand below"),
+        "{audit:?}"
+    );
+    assert!(!audit.out.contains("create"), "{audit:?}");
+}
+
+#[test]
+fn own_devices_are_listed_and_taken_back() {
+    let server = server();
+    json(&server, &["revolt", "new", "Gardeners"]);
+    let devices = json(&server, &["id", "devices"]);
+    assert_eq!(devices[0]["here"], true);
+    assert_eq!(devices[0]["revolts"], value!(["Gardeners"]));
+    let unknown = run(&server, &["id", "revoke", "dzzzzzzz"]);
+    assert_eq!(unknown.code, 3);
+    let locked = run(&server, &["id", "revoke", text(&devices[0]["device"])]);
+    assert!(locked.err.contains("passphrase"), "{locked:?}");
+}
+
+#[test]
 fn two_revolts_of_one_name_need_their_ids() {
     let server = gardeners();
     let other = json(&server, &["revolt", "new", "Gardeners"]);

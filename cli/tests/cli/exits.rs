@@ -48,7 +48,7 @@ fn codes_tell_what_went_wrong() {
         server.node.fail_next(error);
         code(&["peers"])
     };
-    assert_eq!(fails(CommandError::NotPermitted("why")), 4);
+    assert_eq!(fails(CommandError::NotPermitted("why".into())), 4);
     assert_eq!(fails(CommandError::Unreachable("why")), 1);
     assert_eq!(fails(CommandError::InviteEnded), 1);
     assert_eq!(fails(CommandError::Busy), 1);

@@ -107,6 +107,8 @@ pub(super) struct Graph {
     certified: BTreeMap<DeviceId, Vec<Place>>,
     /// Sound rotations.
     rotations: Vec<Place>,
+    /// Sound revocations of devices, by whose root key signed them, and of which.
+    revocations: BTreeMap<(UserId, DeviceId), Vec<Place>>,
     /// Acts that change what people may do or hold, which authors had better not miss.
     weighty: Places,
 }
@@ -186,7 +188,25 @@ impl Graph {
                 generation = generation.max(rotate.generation);
                 self.weighty.add(place);
             }
-            Act::SetMember(_) | Act::Leave | Act::RevokeInvite { .. } => self.weighty.add(place),
+            Act::RevokeDevice(revocation) if sound => {
+                let of = (revocation.user, revocation.device);
+                let order = |at: Place| match self.nodes.get(at) {
+                    Some(node) => (node.depth, node.record.id),
+                    None => (depth, record.id),
+                };
+                let all = self.revocations.entry(of).or_default();
+                all.push(place);
+                all.sort_unstable_by_key(|at| order(*at));
+                self.weighty.add(place);
+            }
+            Act::SetMember(_)
+            | Act::Leave
+            | Act::RevokeInvite { .. }
+            | Act::Role(_)
+            | Act::Grant(_)
+            | Act::Overwrite(_)
+            | Act::Ban(_)
+            | Act::Timeout(_) => self.weighty.add(place),
             _ => {}
         }
         self.places.insert(record.id, place);
@@ -216,6 +236,7 @@ impl Graph {
             Act::KeyRotate(rotate) => {
                 self.generation_in(past, &rotate.audience).checked_add(1) == Some(rotate.generation)
             }
+            Act::RevokeDevice(revocation) => revocation.is_signed(),
             _ => true,
         }
     }
@@ -237,6 +258,24 @@ impl Graph {
     /// The certificates of a device, in no order.
     pub(super) fn certified(&self, device: &DeviceId) -> &[Place] {
         self.certified.get(device).map_or(&[], Vec::as_slice)
+    }
+
+    /// The revocations of a person's device, causes before effects.
+    pub(super) fn revocations(&self, user: &UserId, device: &DeviceId) -> &[Place] {
+        let of = self.revocations.get(&(*user, *device));
+        of.map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a device was revoked, as far as `known` says.
+    pub(super) fn is_revoked(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        known: impl Fn(Place) -> bool,
+    ) -> bool {
+        self.revocations(user, device)
+            .iter()
+            .any(|place| known(*place))
     }
 
     /// The highest generation of an audience's sound rotations among `known`.

@@ -1,45 +1,22 @@
 //! Judges what lies outside the control stream: messages, and what somebody is about to do.
 
 use revnet_protocol::act::Level;
-use revnet_protocol::{DeviceId, EnvelopeId, Hlc, UserId};
+use revnet_protocol::{ChannelId, DeviceId, EnvelopeId, Hlc, Permission, Permissions, UserId};
 
 use super::Authority;
 use super::graph::{Place, Places};
 use super::rank::{Rank, Subject};
+use super::rights::Holder;
 
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wish {
-    /// Write messages, edit and delete own ones, react.
-    Post,
-    /// Delete others' messages.
-    Moderate,
-    /// Make and change channels, and the revolt's settings.
-    ManageChannels,
-    /// Make and revoke invites.
-    Invite,
-    /// Set levels and remove people.
-    ManageMembers,
-    /// Start a new epoch.
-    Rotate,
-}
-
-impl Wish {
-    /// The level that it takes.
-    #[must_use]
-    pub fn needs(self) -> Level {
-        match self {
-            Self::Post | Self::Rotate => Level::MEMBER,
-            Self::Moderate | Self::ManageChannels | Self::Invite | Self::ManageMembers => {
-                Level::ADMIN
-            }
-        }
-    }
-
-    /// Whether it is carried out in channels, which control acts don't cite.
-    fn is_words(self) -> bool {
-        matches!(self, Self::Post | Self::Moderate)
-    }
+    /// Say something in a channel that takes a permission there: messages, edits, deletions, reactions.
+    Say(Permission, ChannelId),
+    /// Write an act that takes a permission.
+    Act(Permission),
+    /// What every member may: start a new epoch, change the own name, leave.
+    Belong,
 }
 
 /// The answer to a wish.
@@ -64,7 +41,7 @@ impl Authority {
     /// - written without, and stamped before the act, it stays;
     /// - written without, and not stamped before the act, it is hidden.
     ///
-    /// Nothing stays of somebody whose join was ended by a revocation of its invite that stands above them.
+    /// Losses of permission, revocations of devices and times of silence work in the same way. Nothing stays of somebody whose join was ended by a revocation of its invite that stands above them.
     /// For the other wishes `hlc` plays no part: every loss counts that is known here.
     #[must_use]
     pub fn judge(
@@ -91,19 +68,71 @@ impl Authority {
             .or_else(|| outcome.state.user_of(device).map(|(user, _)| user));
         let subject = Subject::Words {
             known: &known,
-            hlc: wish.is_words().then_some(hlc),
+            hlc: matches!(wish, Wish::Say(..)).then_some(hlc),
         };
-        let events = user.and_then(|user| outcome.decided.ledger.get(&user));
-        let rank = events.map_or(Rank::NONE, |events| {
-            events.rank(&self.graph, device, subject).0
-        });
-        let level = rank.level();
+        let rank = user.map_or(Rank::NONE, |user| self.rank_of(&user, device, subject));
+        let allowed = user.is_some_and(|user| self.allows(&user, rank, subject, hlc, wish));
         Judgement {
-            allowed: level.is_some_and(|level| level >= wish.needs()),
+            allowed,
             user,
-            level,
+            level: rank.level(),
             unknown_heads: false,
         }
+    }
+
+    fn rank_of(&self, user: &UserId, device: &DeviceId, subject: Subject<'_>) -> Rank {
+        let graph = &self.graph;
+        let reaches = |by: Place| {
+            let hlc = graph.nodes[by].record.hlc;
+            subject.knows(graph, by) || !subject.is_before(graph, by, hlc)
+        };
+        let revocations = graph.revocations(user, device);
+        if revocations.iter().any(|by| reaches(*by)) {
+            return Rank::NONE;
+        }
+        let events = self.outcome().decided.ledger.get(user);
+        events.map_or(Rank::NONE, |events| events.rank(graph, device, subject).0)
+    }
+
+    fn allows(
+        &self,
+        user: &UserId,
+        rank: Rank,
+        subject: Subject<'_>,
+        hlc: Hlc,
+        wish: Wish,
+    ) -> bool {
+        let rights = &self.outcome().decided.rights;
+        let held = |channel: Option<&ChannelId>| {
+            let holder = Holder {
+                user,
+                subject,
+                channel,
+            };
+            rights.held(&self.graph, holder, rank)
+        };
+        match wish {
+            Wish::Belong => rank > Rank::NONE,
+            Wish::Act(permission) => held(None).has(permission),
+            Wish::Say(permission, channel) => {
+                let until = rights.silenced_until(&self.graph, user, subject, hlc);
+                held(Some(&channel)).has(permission) && until <= hlc.ms
+            }
+        }
+    }
+
+    /// What a member may do now, in the whole revolt or in one channel.
+    #[must_use]
+    pub fn permissions(&self, user: &UserId, channel: Option<&ChannelId>) -> Permissions {
+        let outcome = self.outcome();
+        let level = outcome.state.members.get(user).map(|member| member.level);
+        let holder = Holder {
+            user,
+            subject: Subject::Now,
+            channel,
+        };
+        let rank = level.map_or(Rank::NONE, Rank::of);
+        outcome.decided.rights.held(&self.graph, holder, rank)
     }
 
     /// What the author of something stamped `hlc` knew.

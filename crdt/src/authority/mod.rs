@@ -8,21 +8,26 @@ mod graph;
 mod judge;
 #[doc(hidden)]
 pub mod mutant;
+mod powers;
 mod rank;
 mod reduce;
 mod register;
+mod rights;
 mod settle;
 mod state;
 mod verdict;
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 
-use revnet_protocol::act::Keep;
-use revnet_protocol::{Act, EnvelopeId, Hlc, InviteId, KeyId, RevoltId};
+use revnet_protocol::act::{Audience, Keep};
+use revnet_protocol::{Act, EnvelopeId, Hlc, InviteId, KeyId, RevoltId, UserId};
 
 pub use graph::ActRecord;
 pub use judge::{Judgement, Wish};
-pub use state::{ChannelState, Epoch, FormerMember, InviteState, Member, Recipient, State};
+pub use state::{
+    ChannelState, Epoch, Exception, FormerMember, InviteState, Member, Recipient, RoleState, State,
+};
 pub use verdict::{Verdict, Why};
 
 use graph::Graph;
@@ -146,11 +151,37 @@ impl Authority {
         )
     }
 
-    /// Whether a rotation to this secret is here, be it one that counts or not.
+    /// Whose secret this is, by the rotations that count, or where none does, by all that name it. None without
+    /// any; several if somebody gave the name of one secret to another audience, and then only who is in all of
+    /// them is to have it.
     #[must_use]
-    pub fn has_rotation(&self, key_id: &KeyId) -> bool {
-        let mut acts = self.graph.nodes.iter().map(|node| &node.record.act);
-        acts.any(|act| matches!(act, Act::KeyRotate(rotate) if rotate.key_id == *key_id))
+    pub fn audiences_of(&self, key_id: &KeyId) -> BTreeSet<Audience> {
+        let epochs = self.state().epochs.iter();
+        let naming = |epochs: &[Epoch]| epochs.iter().any(|epoch| epoch.key_id == *key_id);
+        let counting = epochs.filter(|(_, epochs)| naming(epochs));
+        let counting: BTreeSet<Audience> = counting.map(|(audience, _)| *audience).collect();
+        if !counting.is_empty() {
+            return counting;
+        }
+        let acts = self.graph.nodes.iter().map(|node| &node.record.act);
+        let all = acts.filter_map(|act| match act {
+            Act::KeyRotate(rotate) if rotate.key_id == *key_id => Some(rotate.audience),
+            _ => None,
+        });
+        all.collect()
+    }
+
+    /// Whose device wrote an act, by what its author knew.
+    #[must_use]
+    pub fn author_of(&self, id: &EnvelopeId) -> Option<UserId> {
+        self.graph.nodes[self.graph.place(id)?].author
+    }
+
+    /// An act that is here with everything that it builds on.
+    #[must_use]
+    pub fn record(&self, id: &EnvelopeId) -> Option<&ActRecord> {
+        let place = self.graph.place(id)?;
+        Some(&self.graph.nodes[place].record)
     }
 
     /// Every act with the answer whether it counts, causes before effects.
@@ -165,6 +196,13 @@ impl Authority {
             .collect()
     }
 
+    /// Whether an act counts; none while it is not here with everything that it builds on.
+    #[must_use]
+    pub fn verdict(&self, id: &EnvelopeId) -> Option<Verdict> {
+        let place = self.graph.place(id)?;
+        Some(self.outcome().decided.verdicts[place])
+    }
+
     /// Acts that would have another rank if they were decided once more, after all others, and accepted acts
     /// with a higher rank than one that was decided before. There are none if verdicts are final. For tests.
     #[doc(hidden)]
@@ -176,14 +214,14 @@ impl Authority {
         let rises = rises.filter(|pair| ranks[pair[0]] < ranks[pair[1]]);
         let changed = (0..self.graph.nodes.len()).filter(|place| {
             let node = &self.graph.nodes[*place];
-            let events = node.author.and_then(|user| decided.ledger.get(&user));
             let is_entry = graph::certified_by(&node.record.act).is_some();
-            events
-                .filter(|_| node.sound && !is_entry)
-                .is_some_and(|events| {
-                    let subject = rank::Subject::Act(*place);
-                    events.rank(&self.graph, &node.record.device, subject).0 != ranks[*place]
-                })
+            let is_root = matches!(node.record.act, Act::RevokeDevice(_));
+            if !node.sound || is_entry || is_root {
+                return false;
+            }
+            let (level, _) = decided.level(&self.graph, *place);
+            let rank = decided.rank_with_permission(&self.graph, *place, level);
+            decided.verdicts[*place].counts() && rank != Some(ranks[*place])
         });
         let places = rises.map(|pair| pair[1]).chain(changed);
         places

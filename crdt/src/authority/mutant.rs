@@ -19,6 +19,18 @@ pub enum Mutant {
     JoinsLift,
     /// A device may act after its own leave until that has a verdict.
     LeavesWait,
+    /// Banned people come back by any invite whose author knew of the ban.
+    InvitesLiftBans,
+    /// Losses of permission reach only acts whose author knew of them.
+    CausalLosses,
+    /// Who may manage roles may grant what they don't hold.
+    GrantsLift,
+    /// What a lower rank granted counts for acts of any rank.
+    LowGrantsLift,
+    /// Devices that were revoked act on as long as they claim not to know of it.
+    RevokedActOn,
+    /// Whoever revokes a device takes back what others built on.
+    RevocationsErase,
 }
 
 thread_local! {

@@ -23,6 +23,11 @@ impl Rank {
         Self(i32::from(level.0))
     }
 
+    /// The next lower one.
+    pub(super) fn below(self) -> Self {
+        Self((self.0 - 1).max(Self::NONE.0))
+    }
+
     /// The level, unless there is none.
     pub(super) fn level(self) -> Option<Level> {
         u16::try_from(self.0).ok().map(Level)
@@ -39,6 +44,8 @@ pub(super) enum Kind {
     Set,
     /// Somebody of higher rank removed the person.
     Removal,
+    /// The same for good: no invite lets the person in whose author did not know that it was lifted.
+    Ban,
     /// The person went. Like an entry it reaches only acts that know it: whatever it cut of what its author
     /// wrote aside, others may have built on, and citing an act must not be what makes it count. Whoever
     /// went can thus still write acts aside, by forking a chain, until a superior removes them.
@@ -67,15 +74,6 @@ pub(super) struct Entry {
 impl Entry {
     fn is_ended(&self) -> bool {
         self.ended_by.is_some() && !self.confirmed
-    }
-
-    /// The highest rank of an invite whose author knew of a removal.
-    fn readmitted_by(&self, graph: &Graph, removal: Place) -> Option<Rank> {
-        let invites = self.invites.iter();
-        let knew = |invite: Place| graph.knew(invite, removal);
-        let young =
-            invites.filter(|(invite, _)| is_active(Mutant::OldInvitesReadmit) || knew(*invite));
-        young.map(|(_, rank)| *rank).max()
     }
 }
 
@@ -109,30 +107,20 @@ impl Event {
     }
 
     fn is_end(&self) -> bool {
-        matches!(self.kind, Kind::Removal | Kind::Leave)
+        self.is_removal() || self.kind == Kind::Leave
+    }
+
+    /// Whether it set a level, with which every permission may come.
+    pub(super) fn is_set(&self) -> bool {
+        matches!(self.kind, Kind::Set)
+    }
+
+    pub(super) fn is_removal(&self) -> bool {
+        matches!(self.kind, Kind::Removal | Kind::Ban)
     }
 
     fn sets_level(&self) -> bool {
         !self.entry().is_some_and(|entry| entry.further)
-    }
-
-    /// Whether it takes the place of `earlier`.
-    ///
-    /// A join brings back who was removed only by an invite whose author knew of the removal, which is
-    /// somebody's decision: whoever was removed may hold older links, and would walk in again by the next
-    /// one. A level that is set knowing of the removal is such a decision, too. It has to be: a removal by
-    /// a lower rank gets its verdict after what the new level allows.
-    fn supersedes(&self, graph: &Graph, earlier: &Self) -> bool {
-        if !graph.knew(self.place, earlier.place) {
-            return false;
-        }
-        match (&earlier.kind, &self.kind) {
-            (Kind::Removal, Kind::Entry(entry)) => {
-                entry.readmitted_by(graph, earlier.place).is_some()
-            }
-            (Kind::Removal | Kind::Leave, Kind::Removal | Kind::Leave) => false,
-            _ => true,
-        }
     }
 
     /// Whether it takes back an `end` of the membership for who had come in by `entry`. It does so for the
@@ -159,20 +147,37 @@ pub(super) enum Subject<'a> {
         /// When its author says it was written; none counts as the present.
         hlc: Option<Hlc>,
     },
+    /// The present, which knows everything.
+    Now,
 }
 
-/// What was accepted about one person, in the order of acceptance, and so by falling rank.
+/// What was accepted about one person.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Events(pub(super) Vec<Event>);
+pub(super) struct Events {
+    /// What bears on the level, in the order of acceptance, and so by falling rank.
+    pub(super) all: Vec<Event>,
+    /// Acts that lifted bans, with their ranks.
+    pub(super) pardons: Vec<(Place, Rank)>,
+}
 
 /// All events so far.
 pub(super) type Ledger = BTreeMap<UserId, Events>;
 
 impl Subject<'_> {
-    fn knows(self, graph: &Graph, event: Place) -> bool {
+    pub(super) fn knows(self, graph: &Graph, event: Place) -> bool {
         match self {
             Self::Act(place) => graph.knew(place, event),
             Self::Words { known, .. } => known.has(event),
+            Self::Now => true,
+        }
+    }
+
+    /// Whether it came before an event: known to its author, or, for words, stamped before.
+    pub(super) fn is_before(self, graph: &Graph, event: Place, hlc: Hlc) -> bool {
+        match self {
+            Self::Act(place) => graph.knew(event, place),
+            Self::Words { hlc: said, .. } => said.is_some_and(|said| said < hlc),
+            Self::Now => false,
         }
     }
 
@@ -183,12 +188,9 @@ impl Subject<'_> {
     /// stays. A removed person can thus still backdate words, down to their own last word, because stamps
     /// rise along a chain.
     fn is_spared(self, graph: &Graph, event: &Event) -> bool {
-        match self {
-            Self::Act(place) => match &event.kept {
-                Some(kept) => kept.contains(&place),
-                None => graph.knew(event.place, place),
-            },
-            Self::Words { hlc, .. } => hlc.is_some_and(|hlc| hlc < event.hlc),
+        match (self, &event.kept) {
+            (Self::Act(place), Some(kept)) => kept.contains(&place),
+            _ => self.is_before(graph, event.place, event.hlc),
         }
     }
 }
@@ -206,12 +208,12 @@ impl Events {
         if is_active(Mutant::CausalPower) {
             return (rank, cause);
         }
-        for event in &self.0 {
+        for event in &self.all {
             let reaches = match (&event.kind, subject) {
                 // Only who stands above an act cuts it.
-                (Kind::Set | Kind::Removal, _) => event.by > rank,
+                (Kind::Set | Kind::Removal | Kind::Ban, _) => event.by > rank,
                 (Kind::Leave, Subject::Words { .. }) => true,
-                (Kind::Leave, Subject::Act(_)) | (Kind::Entry(_), _) => false,
+                (Kind::Leave, _) | (Kind::Entry(_), _) => false,
             };
             if reaches
                 && event.value() < rank
@@ -236,7 +238,7 @@ impl Events {
     ) -> (Rank, Option<Place>) {
         let knows = |place| subject.knows(graph, place);
         let (mut highest, mut cause) = (Rank::NONE, None);
-        for event in &self.0 {
+        for event in &self.all {
             let Some(entry) = event.entry().filter(|entry| entry.device == *device) else {
                 continue;
             };
@@ -257,10 +259,67 @@ impl Events {
         (highest, cause.filter(|_| highest == Rank::NONE))
     }
 
+    /// Lets a person in again who was banned, by invites whose authors know of it.
+    pub(super) fn pardon(&mut self, graph: &Graph, place: Place, rank: Rank) {
+        self.pardons.push((place, rank));
+        self.revise(graph, place);
+    }
+
+    /// Whether `later` takes the place of `earlier`.
+    ///
+    /// A join brings back who was removed only by an invite whose author knew of the removal, which is
+    /// somebody's decision: whoever was removed may hold older links, and would walk in again by the next
+    /// one. A level that is set knowing of the removal is such a decision, too. It has to be: a removal by
+    /// a lower rank gets its verdict after what the new level allows.
+    fn supersedes(&self, graph: &Graph, later: &Event, earlier: &Event) -> bool {
+        if !graph.knew(later.place, earlier.place) {
+            return false;
+        }
+        match &later.kind {
+            Kind::Entry(entry) if earlier.is_removal() => {
+                self.readmitted_by(graph, entry, earlier).is_some()
+            }
+            _ => !(earlier.is_end() && later.is_end()),
+        }
+    }
+
+    /// The highest rank of an invite whose author knew of a removal, and of a ban that it was lifted.
+    fn readmitted_by(&self, graph: &Graph, entry: &Entry, removal: &Event) -> Option<Rank> {
+        let knew = |invite: Place| graph.knew(invite, removal.place);
+        let invites = entry.invites.iter().copied();
+        let young =
+            invites.filter(|(invite, _)| is_active(Mutant::OldInvitesReadmit) || knew(*invite));
+        let lifts = |pardon: Place, invite: Place| {
+            graph.knew(pardon, removal.place) && graph.knew(invite, pardon)
+        };
+        young
+            .filter_map(|(invite, rank)| match removal.kind {
+                Kind::Ban if !is_active(Mutant::InvitesLiftBans) => {
+                    let pardons = self.pardons.iter();
+                    let lifted = pardons.filter(|(pardon, _)| lifts(*pardon, invite));
+                    Some(lifted.map(|(_, by)| *by).max()?.min(rank))
+                }
+                _ => Some(rank),
+            })
+            .max()
+    }
+
+    /// Whether the person is banned: by an act that nothing lifted.
+    pub(super) fn is_banned(&self, graph: &Graph) -> bool {
+        let lifted = |ban: &Event| {
+            let pardons = self.pardons.iter().map(|(place, _)| *place);
+            let sets = self.all.iter().filter(|event| event.kind == Kind::Set);
+            let mut later = pardons.chain(sets.map(|event| event.place));
+            later.any(|place| graph.knew(place, ban.place))
+        };
+        let mut bans = self.all.iter().filter(|event| event.kind == Kind::Ban);
+        bans.any(|ban| !lifted(ban))
+    }
+
     /// Adds an event.
     pub(super) fn accept(&mut self, graph: &Graph, event: Event) {
         let place = event.place;
-        self.0.push(event);
+        self.all.push(event);
         self.revise(graph, place);
     }
 
@@ -272,16 +331,16 @@ impl Events {
             let knew = event.place == changed || graph.knew(event.place, changed);
             knew && matches!(event.kind, Kind::Entry(_))
         };
-        let mut entries: Vec<usize> = (0..self.0.len())
-            .filter(|at| concerns(&self.0[*at]))
+        let mut entries: Vec<usize> = (0..self.all.len())
+            .filter(|at| concerns(&self.all[*at]))
             .collect();
-        entries.sort_unstable_by_key(|at| graph.order(self.0[*at].place));
+        entries.sort_unstable_by_key(|at| graph.order(self.all[*at].place));
         for at in entries {
-            let place = self.0[at].place;
+            let place = self.all[at].place;
             let knew = |event| graph.knew(place, event);
             let is_in = |entry| self.let_in(graph, entry, knew).is_some();
-            let further = self.0.iter().any(is_in);
-            if let Kind::Entry(entry) = &mut self.0[at].kind {
+            let further = self.all.iter().any(is_in);
+            if let Kind::Entry(entry) = &mut self.all[at].kind {
                 entry.further = further;
             }
         }
@@ -317,7 +376,7 @@ impl Events {
         let (mut set, mut entered) = (None, Rank::NONE);
         // Of several joins the others count on where one was ended.
         let further = || {
-            let events = self.0.iter().filter(|event| counts(event.place));
+            let events = self.all.iter().filter(|event| counts(event.place));
             let further = events.filter(|event| !event.sets_level());
             further.map(Event::value).max().unwrap_or(Rank::NONE)
         };
@@ -326,7 +385,7 @@ impl Events {
             let mut ends = ends.chain(returned.iter().copied());
             let knows = |end| graph.knew(event.place, end);
             match &event.kind {
-                Kind::Removal | Kind::Leave => return Rank::NONE,
+                Kind::Removal | Kind::Ban | Kind::Leave => return Rank::NONE,
                 Kind::Entry(_) => entered = entered.max(event.value()).max(further()),
                 Kind::Set if ends.all(knows) => {
                     set = Some(set.map_or(event.level, |lowest: Rank| lowest.min(event.level)));
@@ -342,7 +401,7 @@ impl Events {
 
     /// The ends of the membership that `counts` lets through.
     fn ends(&self, counts: impl Fn(Place) -> bool) -> impl Iterator<Item = &Event> {
-        let events = self.0.iter();
+        let events = self.all.iter();
         events.filter(move |event| event.is_end() && counts(event.place))
     }
 
@@ -352,10 +411,14 @@ impl Events {
         counts: impl Fn(Place) -> bool + Copy,
     ) -> impl Iterator<Item = &Event> {
         let events = move || {
-            let events = self.0.iter();
+            let events = self.all.iter();
             events.filter(move |event| event.sets_level() && counts(event.place))
         };
-        events().filter(move |event| !events().rev().any(|later| later.supersedes(graph, event)))
+        events().filter(move |event| {
+            !events()
+                .rev()
+                .any(|later| self.supersedes(graph, later, event))
+        })
     }
 
     /// The level by everything, and the joins by which devices are in.
@@ -366,7 +429,7 @@ impl Events {
             !ended && self.let_in(graph, event, all).is_some()
         };
         let level = self.level(graph, all, &[]).level();
-        (level, self.0.iter().filter(stands).collect())
+        (level, self.all.iter().filter(stands).collect())
     }
 
     /// By whose rank a device is in by an entry, unless that was ended: the device did not leave after it,
@@ -400,9 +463,9 @@ impl Events {
         let readmitted = match end.kind {
             _ if !graph.knew(event.place, end.place) => None,
             Kind::Leave => Some(event.by),
-            _ => entry.readmitted_by(graph, end.place),
+            _ => self.readmitted_by(graph, entry, end),
         };
-        let sets = self.0.iter().filter(|set| counts(set.place));
+        let sets = self.all.iter().filter(|set| counts(set.place));
         let sets = sets.filter(|set| set.takes_back(graph, end, event));
         sets.map(|set| set.by).max().max(readmitted)
     }
@@ -410,8 +473,8 @@ impl Events {
     /// A removal that nothing undid for a join, whether the join knew it or was written aside. Joins that
     /// the remover knew stay in the record.
     pub(super) fn removal_against(&self, graph: &Graph, join: Place) -> Option<Place> {
-        let entry = self.0.iter().find(|event| event.place == join)?;
-        let removals = self.0.iter().filter(|event| event.kind == Kind::Removal);
+        let entry = self.all.iter().find(|event| event.place == join)?;
+        let removals = self.all.iter().filter(|event| event.is_removal());
         let mut aside = removals.filter(|end| !graph.knew(end.place, join));
         aside
             .find(|end| self.undone(graph, end, entry, |_| true).is_none())
@@ -423,7 +486,7 @@ impl Events {
     /// device left: beside a removal they may be of joins that the person wrote after being removed.
     pub(super) fn is_known_out(&self, graph: &Graph, known: impl Fn(Place) -> bool + Copy) -> bool {
         let mut entries = self
-            .0
+            .all
             .iter()
             .filter_map(|event| Some((event, event.entry()?)));
         entries.all(|(event, entry)| {

@@ -9,12 +9,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use revnet_protocol::act::{Channel, Join, Keep, Level, SetMember};
-use revnet_protocol::{Act, DeviceId, EnvelopeId, InviteId, UserId};
+use revnet_protocol::act::{Channel, Join, Keep, Level};
+use revnet_protocol::{Act, ChannelId, DeviceId, EnvelopeId, InviteId, Permission, UserId};
 
 use super::graph::{Graph, Place, Places};
 use super::mutant::{Mutant, is_active};
 use super::rank::{Entry, Event, Kind, Ledger, Rank, Subject, kept};
+use super::rights::{Holder, Rights};
 use super::verdict::{Verdict, Why};
 
 /// What the loop found out.
@@ -22,6 +23,11 @@ use super::verdict::{Verdict, Why};
 pub(super) struct Decided {
     /// What bears on people's levels.
     pub(super) ledger: Ledger,
+    /// What bears on their permissions.
+    pub(super) rights: Rights,
+    /// Acts of revoked devices that the revocation doesn't keep. They count below the rank of those who built
+    /// on them before they knew of it, so that nobody takes back what others rely on.
+    suspended: BTreeMap<Place, Suspension>,
     /// One for each act.
     pub(super) verdicts: Vec<Verdict>,
     /// The rank that each act was decided with.
@@ -30,13 +36,26 @@ pub(super) struct Decided {
     pub(super) accepted: Vec<Place>,
 }
 
+/// What keeps an act of a revoked device from counting.
+#[derive(Clone, Debug)]
+struct Suspension {
+    /// The revocations that don't keep it.
+    by: Vec<Place>,
+    /// The rank of those who built on it unaware, less one.
+    vouched: Rank,
+}
+
 /// Highest rank first, then lowest depth, then lowest id.
 type Queue = BinaryHeap<(Rank, Reverse<(u32, EnvelopeId)>, Place)>;
 
-struct Loop<'a> {
-    graph: &'a Graph,
-    decided: Decided,
+pub(super) struct Loop<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) decided: Decided,
     queue: Queue,
+    /// The rank of each act by its author's level alone.
+    levels: Vec<Rank>,
+    /// Acts whose authors don't hold what it takes, by what was decided so far.
+    starved: BTreeSet<Place>,
     /// Acts without a verdict, joins left out, by author.
     open: BTreeMap<UserId, Vec<Place>>,
     /// Sound joins, by who joins.
@@ -71,13 +90,72 @@ pub(super) fn decide(graph: &Graph) -> Decided {
         if work.done.has(place) || work.decided.ranks[place] != rank {
             continue;
         }
-        work.done.add(place);
-        match work.judge(place, rank) {
-            Ok(()) => work.decided.accepted.push(place),
-            Err(why) => work.decided.verdicts[place] = Verdict::Void(why),
+        match work.decided.rank_with_permission(graph, place, rank) {
+            Some(held) if held == rank => work.decide(place, rank),
+            Some(lower) => work.queue_at(place, lower),
+            None => {
+                work.starved.insert(place);
+            }
         }
     }
     work.finish()
+}
+
+/// What an act takes beyond membership.
+pub(super) fn needs(act: &Act) -> Option<Permission> {
+    Some(match act {
+        Act::Settings(_) => Permission::ManageRevolt,
+        Act::Invite(_) | Act::RevokeInvite { .. } => Permission::Invite,
+        Act::SetMember(set) if set.level.is_none() => Permission::Kick,
+        Act::SetMember(_) | Act::Role(_) | Act::Grant(_) | Act::Overwrite(_) => {
+            Permission::ManageRoles
+        }
+        Act::Channel(_) => Permission::ManageChannels,
+        Act::Ban(_) => Permission::Ban,
+        Act::Timeout(_) => Permission::Timeout,
+        Act::Create { .. }
+        | Act::Join(_)
+        | Act::Leave
+        | Act::Profile { .. }
+        | Act::KeyRotate(_)
+        | Act::KeyShare(_)
+        | Act::RevokeDevice(_) => return None,
+    })
+}
+
+impl Decided {
+    /// The rank of an act by the level of its author alone, and what lowered it unknown to the author.
+    pub(super) fn level(&self, graph: &Graph, place: Place) -> (Rank, Option<Place>) {
+        let node = &graph.nodes[place];
+        let events = node.author.and_then(|user| self.ledger.get(&user));
+        let (level, cause) = events.map_or((Rank::NONE, None), |events| {
+            events.rank(graph, &node.record.device, Subject::Act(place))
+        });
+        match self.suspended.get(&place) {
+            Some(suspension) => (level.min(suspension.vouched), cause),
+            None => (level, cause),
+        }
+    }
+
+    /// The highest rank, up to the one by its author's level, with which an act has what it takes.
+    pub(super) fn rank_with_permission(
+        &self,
+        graph: &Graph,
+        place: Place,
+        level: Rank,
+    ) -> Option<Rank> {
+        let act = graph.act(place);
+        let Some(permission) = needs(act) else {
+            return Some(level);
+        };
+        let user = graph.nodes[place].author?;
+        let holder = Holder {
+            user: &user,
+            subject: Subject::Act(place),
+            channel: None,
+        };
+        self.rights.rank_with(graph, holder, permission, level)
+    }
 }
 
 impl<'a> Loop<'a> {
@@ -91,6 +169,8 @@ impl<'a> Loop<'a> {
                 ..Decided::default()
             },
             queue: BinaryHeap::new(),
+            levels: vec![Rank::NONE; count],
+            starved: BTreeSet::new(),
             open: BTreeMap::new(),
             joins: BTreeMap::new(),
             leaves: BTreeMap::new(),
@@ -101,6 +181,14 @@ impl<'a> Loop<'a> {
         for (place, node) in graph.nodes.iter().enumerate() {
             if !node.sound {
                 work.decided.verdicts[place] = Verdict::Void(Why::Unsound);
+            } else if matches!(node.record.act, Act::RevokeDevice(_)) {
+                // Read before the loop: the root key has its say whoever brings it.
+                work.decided.verdicts[place] = Verdict::Counts(Level::MEMBER);
+                work.decided.ranks[place] = Rank::of(Level::MEMBER);
+                work.done.add(place);
+            } else if let Some(by) = work.known_revocation(place) {
+                let by = graph.nodes[by].record.id;
+                work.decided.verdicts[place] = Verdict::Void(Why::Revoked(by));
             } else if let Act::Join(join) = &node.record.act {
                 work.decided.verdicts[place] = Verdict::Void(Why::NoInvite);
                 if node.author == Some(join.cert.user) {
@@ -110,6 +198,12 @@ impl<'a> Loop<'a> {
                     doors.joins.push(place);
                 }
             } else if let Some(author) = node.author {
+                let by = work.unkept_by(place);
+                if !by.is_empty() && !is_active(Mutant::RevokedActOn) {
+                    let vouched = Rank::NONE;
+                    let suspension = Suspension { by, vouched };
+                    work.decided.suspended.insert(place, suspension);
+                }
                 work.open.entry(author).or_default().push(place);
                 if node.record.act == Act::Leave {
                     let leaves = work.leaves.entry(node.record.device).or_default();
@@ -164,76 +258,164 @@ impl<'a> Loop<'a> {
 
     /// Ranks a person's acts anew after something happened to them.
     fn requeue(&mut self, user: &UserId) {
-        let (Some(open), Some(events)) = (self.open.get_mut(user), self.decided.ledger.get(user))
-        else {
+        let Some(open) = self.open.get_mut(user) else {
             return;
         };
         open.retain(|place| !self.done.has(*place));
+        let (graph, decided) = (self.graph, &mut self.decided);
         for place in open {
-            let device = &self.graph.nodes[*place].record.device;
-            let (rank, _) = events.rank(self.graph, device, Subject::Act(*place));
-            if rank != self.decided.ranks[*place] {
-                self.decided.ranks[*place] = rank;
-                if rank > Rank::NONE {
-                    let order = Reverse(self.graph.order(*place));
-                    self.queue.push((rank, order, *place));
+            let (level, _) = decided.level(graph, *place);
+            if level != self.levels[*place] {
+                self.levels[*place] = level;
+                decided.ranks[*place] = level;
+                if level > Rank::NONE {
+                    let order = Reverse(graph.order(*place));
+                    self.queue.push((level, order, *place));
                 }
             }
         }
     }
 
+    fn queue_at(&mut self, place: Place, rank: Rank) {
+        self.decided.ranks[place] = rank;
+        let order = Reverse(self.graph.order(place));
+        self.queue.push((rank, order, place));
+    }
+
     /// Gives a join the rank of who vouches for it, if that is more than it has.
     fn vouch(&mut self, join: Place, rank: Rank) {
         if !self.done.has(join) && rank > self.decided.ranks[join] {
-            self.decided.ranks[join] = rank;
-            let order = Reverse(self.graph.order(join));
-            self.queue.push((rank, order, join));
+            self.queue_at(join, rank);
+        }
+    }
+
+    fn decide(&mut self, place: Place, rank: Rank) {
+        self.done.add(place);
+        match self.judge(place, rank) {
+            Ok(()) => self.decided.accepted.push(place),
+            Err(why) => self.decided.verdicts[place] = Verdict::Void(why),
+        }
+        // Joins are looked at once more in the end, and vouch for nobody.
+        let is_join = matches!(self.graph.act(place), Act::Join(_));
+        if self.decided.verdicts[place].counts() && !is_join {
+            self.vouch_for_suspended(place, rank);
+        }
+    }
+
+    /// A revocation of the device that wrote an act, which knew of it.
+    fn known_revocation(&self, place: Place) -> Option<Place> {
+        let node = &self.graph.nodes[place];
+        let all = self.graph.revocations(&node.author?, &node.record.device);
+        let mut known = all.iter().copied();
+        known.find(|revocation| self.graph.knew(place, *revocation))
+    }
+
+    /// The revocations of the device that wrote an act, which don't keep it.
+    fn unkept_by(&self, place: Place) -> Vec<Place> {
+        let node = &self.graph.nodes[place];
+        let Some(author) = node.author else {
+            return Vec::new();
+        };
+        let all = self.graph.revocations(&author, &node.record.device);
+        let keeps = |by: &Place| {
+            let Act::RevokeDevice(revocation) = self.graph.act(*by) else {
+                return true;
+            };
+            match revocation.keep {
+                None => self.graph.knew(*by, place),
+                Some((seq, id)) => {
+                    let keep = Keep(vec![(revocation.device, seq, id)]);
+                    kept(self.graph, *by, &keep).contains(&place)
+                }
+            }
+        };
+        all.iter().copied().filter(|by| !keeps(by)).collect()
+    }
+
+    /// Lets what somebody built on count, although the device that wrote it was revoked: below their own rank,
+    /// so that no verdict of theirs or above changes.
+    fn vouch_for_suspended(&mut self, by: Place, rank: Rank) {
+        if self.decided.suspended.is_empty() || is_active(Mutant::RevocationsErase) {
+            return;
+        }
+        let graph = self.graph;
+        let author = graph.nodes[by].author;
+        let mut changed = BTreeSet::new();
+        for (place, suspension) in &mut self.decided.suspended {
+            let node = &graph.nodes[*place];
+            let Some(user) = node.author.filter(|_| node.author != author) else {
+                continue;
+            };
+            let aware = suspension.by.iter().any(|known| graph.knew(by, *known));
+            if graph.knew(by, *place) && !aware && rank.below() > suspension.vouched {
+                suspension.vouched = rank.below();
+                changed.insert(user);
+            }
+        }
+        for user in changed {
+            self.requeue(&user);
+        }
+    }
+
+    /// Looks again at the acts whose authors did not hold what it takes, after somebody's permissions grew.
+    pub(super) fn feed_starved(&mut self) {
+        for place in std::mem::take(&mut self.starved) {
+            let level = self.levels[place];
+            match self.decided.rank_with_permission(self.graph, place, level) {
+                Some(rank) if !self.done.has(place) => self.queue_at(place, rank),
+                _ => {
+                    self.starved.insert(place);
+                }
+            }
         }
     }
 
     fn judge(&mut self, place: Place, rank: Rank) -> Result<(), Why> {
-        let graph = self.graph;
-        let act = graph.act(place);
-        let admin = match act {
-            Act::Settings(_)
-            | Act::Invite(_)
-            | Act::RevokeInvite { .. }
-            | Act::SetMember(_)
-            | Act::Channel(_) => true,
-            Act::Create { .. }
-            | Act::Join(_)
-            | Act::Leave
-            | Act::Profile { .. }
-            | Act::KeyRotate(_) => false,
-        };
-        if admin && rank < Rank::of(Level::ADMIN) {
-            return Err(self.too_low(place));
-        }
-        match act {
+        match self.graph.act(place) {
             Act::Invite(invite) => self.invited(place, rank, invite.invite),
             Act::RevokeInvite { invite, keep } => self.revoked(place, *invite, keep),
             Act::Join(join) => self.joined(place, rank, join),
             Act::Leave => self.left(place, rank),
-            Act::SetMember(set) => self.set(place, rank, set)?,
-            Act::Channel(channel) => self.knows_channel(place, channel)?,
-            Act::Create { .. } | Act::Settings(_) | Act::Profile { .. } | Act::KeyRotate(_) => {}
+            Act::SetMember(set) => {
+                let kind = set.level.map_or(Kind::Removal, |_| Kind::Set);
+                self.set(place, rank, (set.user, set.level, kind), set.keep.as_ref())?;
+            }
+            Act::Ban(ban) if ban.on => {
+                self.set(place, rank, (ban.user, None, Kind::Ban), ban.keep.as_ref())?;
+            }
+            Act::Ban(ban) => self.pardon(place, rank, ban.user),
+            Act::Channel(Channel { channel, .. }) => {
+                if let Some(channel) = channel {
+                    self.knows_channel(place, channel)?;
+                }
+            }
+            Act::Role(role) => self.role(place, rank, role)?,
+            Act::Grant(grant) => self.grant(place, rank, grant)?,
+            Act::Overwrite(overwrite) => self.overwrite(place, rank, overwrite)?,
+            Act::Timeout(timeout) => self.timeout(place, rank, timeout)?,
+            Act::Create { .. }
+            | Act::Settings(_)
+            | Act::Profile { .. }
+            | Act::KeyRotate(_)
+            | Act::KeyShare(_)
+            | Act::RevokeDevice(_) => {}
         }
         self.count(place, rank);
         Ok(())
     }
 
-    /// Whether the author never had the level, or lost it to something that it did not know.
+    /// Why an act was never decided: its author lost the power for it to something that they did not know,
+    /// lacks what it takes, or never belonged to the revolt.
     fn too_low(&self, place: Place) -> Why {
-        let node = &self.graph.nodes[place];
-        let events = node.author.and_then(|user| self.decided.ledger.get(&user));
-        let cause = events.and_then(|events| {
-            let subject = Subject::Act(place);
-            events.rank(self.graph, &node.record.device, subject).1
-        });
-        match cause {
-            Some(cause) => Why::Lost(self.graph.nodes[cause].record.id),
-            None if self.decided.ranks[place] > Rank::NONE => Why::TooLow,
-            None => Why::Stranger,
+        let id = |place: Place| self.graph.nodes[place].record.id;
+        let (level, cause) = self.decided.level(self.graph, place);
+        if let Some(suspension) = self.decided.suspended.get(&place) {
+            return Why::Revoked(id(suspension.by[0]));
+        }
+        match (cause, needs(self.graph.act(place))) {
+            (Some(cause), _) => Why::Lost(id(cause)),
+            (None, Some(permission)) if level > Rank::NONE => Why::Lacks(permission),
+            _ => Why::Stranger,
         }
     }
 
@@ -261,7 +443,7 @@ impl<'a> Loop<'a> {
         let Some(events) = self.decided.ledger.get_mut(&user) else {
             return;
         };
-        let event = events.0.iter_mut().find(|event| event.place == join);
+        let event = events.all.iter_mut().find(|event| event.place == join);
         if let Some(Kind::Entry(entry)) = event.map(|event| &mut event.kind) {
             change(entry);
             events.revise(self.graph, join);
@@ -326,33 +508,44 @@ impl<'a> Loop<'a> {
         self.accept(user, self.event(place, None, rank, Kind::Leave));
     }
 
-    fn set(&mut self, place: Place, rank: Rank, set: &SetMember) -> Result<(), Why> {
-        let graph = self.graph;
-        let level = set.level.map_or(Rank::NONE, Rank::of);
-        if level >= rank || graph.nodes[place].author == Some(set.user) {
+    /// Whether somebody else stands below an act.
+    pub(super) fn reaches(&mut self, place: Place, rank: Rank, user: &UserId) -> Result<(), Why> {
+        if self.graph.nodes[place].author == Some(*user) {
             return Err(Why::TooMuch);
         }
-        let events = self.decided.ledger.entry(set.user).or_default();
-        let stands = events.protection(graph, place);
+        let events = self.decided.ledger.entry(*user).or_default();
+        let stands = events.protection(self.graph, place);
         if stands >= rank && !is_active(Mutant::NoProtection) {
             return Err(Why::Protected);
         }
-        let kind = if set.level.is_some() {
-            Kind::Set
-        } else {
-            Kind::Removal
-        };
-        let mut event = self.event(place, set.level, rank, kind);
-        event.kept = set
-            .keep
-            .as_ref()
-            .map(|keep: &Keep| kept(graph, place, keep));
-        if set.level.is_some() {
-            event.confirms = self.confirmed_by(place, &set.user);
+        Ok(())
+    }
+
+    fn set(
+        &mut self,
+        place: Place,
+        rank: Rank,
+        (user, level, kind): (UserId, Option<Level>, Kind),
+        keep: Option<&Keep>,
+    ) -> Result<(), Why> {
+        if level.map_or(Rank::NONE, Rank::of) >= rank {
+            return Err(Why::TooMuch);
+        }
+        self.reaches(place, rank, &user)?;
+        let mut event = self.event(place, level, rank, kind);
+        event.kept = keep.map(|keep| kept(self.graph, place, keep));
+        if level.is_some() {
+            event.confirms = self.confirmed_by(place, &user);
             self.confirm(&event.confirms, rank);
         }
-        self.accept(set.user, event);
+        self.accept(user, event);
         Ok(())
+    }
+
+    fn pardon(&mut self, place: Place, rank: Rank, user: UserId) {
+        let events = self.decided.ledger.entry(user).or_default();
+        events.pardon(self.graph, place, rank);
+        self.requeue(&user);
     }
 
     /// The leaves of a join's device that it knew, or those that it did not know.
@@ -382,16 +575,18 @@ impl<'a> Loop<'a> {
         }
     }
 
-    fn knows_channel(&self, place: Place, channel: &Channel) -> Result<(), Why> {
-        let Some(id) = channel.channel else {
-            return Ok(());
-        };
-        let made = self.graph.place(&EnvelopeId(id.0));
-        let made = made.filter(|made| self.graph.knew(place, *made));
-        match made.map(|made| self.graph.act(made)) {
+    pub(super) fn knows_channel(&self, place: Place, channel: &ChannelId) -> Result<(), Why> {
+        match self.knows_beginning(place, EnvelopeId(channel.0)) {
             Some(Act::Channel(Channel { channel: None, .. })) => Ok(()),
             _ => Err(Why::NoChannel),
         }
+    }
+
+    /// The act that made something, if the author of `place` knew it.
+    pub(super) fn knows_beginning(&self, place: Place, made: EnvelopeId) -> Option<&'a Act> {
+        let made = self.graph.place(&made)?;
+        let knew = self.graph.knew(place, made);
+        knew.then(|| self.graph.act(made))
     }
 
     /// Looks once more at the joins, which later verdicts may have ended, and at what was never queued.
@@ -401,6 +596,7 @@ impl<'a> Loop<'a> {
             let why = match &node.record.act {
                 Act::Join(join) if self.done.has(place) => self.void_join(place, join),
                 Act::Create { .. } | Act::Join(_) => None,
+                _ if self.known_revocation(place).is_some() => None,
                 _ if node.sound && !self.done.has(place) => Some(self.too_low(place)),
                 _ => None,
             };
@@ -411,6 +607,9 @@ impl<'a> Loop<'a> {
         let verdicts = &self.decided.verdicts;
         let counts = |place: &Place| verdicts[*place].counts();
         self.decided.accepted.retain(counts);
+        let all = 0..self.graph.nodes.len();
+        let revocations = all.filter(|at| matches!(self.graph.act(*at), Act::RevokeDevice(_)));
+        self.decided.accepted.extend(revocations.filter(counts));
         self.decided
     }
 

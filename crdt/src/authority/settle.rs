@@ -1,16 +1,21 @@
 //! From verdicts to the state that others read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use revnet_protocol::act::{Audience, ChannelKind};
-use revnet_protocol::{Act, ChannelId, DeviceCert, EnvelopeId, InviteId, UserId};
+use revnet_protocol::act::{Audience, ChannelKind, Level};
+use revnet_protocol::epoch::Slot;
+use revnet_protocol::{
+    Act, ChannelId, DeviceCert, EnvelopeId, Hlc, InviteId, KeyId, Permission, Permissions, RoleId,
+    UserId,
+};
 
 use super::MAX_HEADS;
 use super::graph::{Graph, Place};
-use super::rank::{Event, Kind, Rank};
+use super::rank::{Event, Kind, Rank, Subject};
 use super::reduce::Decided;
 use super::register::Register;
-use super::state::{ChannelState, Epoch, FormerMember, InviteState, Member, State};
+use super::rights::Holder;
+use super::state::{ChannelState, Epoch, FormerMember, InviteState, Member, RoleState, State};
 
 /// The registers of a channel.
 #[derive(Default)]
@@ -24,6 +29,15 @@ struct Fields<'a> {
     archived: Register<bool>,
 }
 
+/// What a role looks like. What it allows is in [`Rights`](super::rights::Rights).
+#[derive(Default)]
+struct Looks<'a> {
+    name: Register<&'a str>,
+    position: Register<Level>,
+    color: Register<[u8; 3]>,
+    removed: Register<bool>,
+}
+
 /// Everything that accepted acts write, before concurrent writes are told apart.
 #[derive(Default)]
 struct Writes<'a> {
@@ -31,6 +45,7 @@ struct Writes<'a> {
     description: Register<&'a str>,
     icon: Register<&'a str>,
     names: BTreeMap<UserId, Register<&'a str>>,
+    roles: BTreeMap<RoleId, Looks<'a>>,
     channels: BTreeMap<ChannelId, Fields<'a>>,
 }
 
@@ -44,6 +59,9 @@ pub(super) fn settle(graph: &Graph, decided: &Decided) -> State {
     }
     writes.settle(graph, &mut state);
     people(&mut state, graph, decided, &writes.names);
+    roles(&mut state, graph, decided, &writes.roles);
+    permissions(&mut state, graph, decided);
+    shares(&mut state, graph, decided);
     gone(&mut state, graph, decided);
     generations(&mut state, graph);
     state
@@ -72,13 +90,21 @@ impl<'a> Writes<'a> {
                 fields.position.write(graph, place, rank, new.position);
                 fields.archived.write(graph, place, rank, new.archived);
             }
+            Act::Role(new) => {
+                let id = new.role.unwrap_or(node.record.id.into());
+                let looks = self.roles.entry(id).or_default();
+                looks.name.write(graph, place, rank, new.name.as_deref());
+                looks.position.write(graph, place, rank, new.position);
+                looks.color.write(graph, place, rank, new.color);
+                looks.removed.write(graph, place, rank, new.removed);
+            }
             Act::Create { name, .. } | Act::Profile { name } => {
                 self.name_of(node.author)
                     .write(graph, place, rank, Some(name));
             }
             Act::Join(join) => {
                 // By its invite it would outrank a new name that the person gives themselves.
-                let rank = Rank::of(revnet_protocol::act::Level::MEMBER);
+                let rank = Rank::of(Level::MEMBER);
                 self.name_of(node.author)
                     .write(graph, place, rank, Some(&join.name));
             }
@@ -105,6 +131,8 @@ impl<'a> Writes<'a> {
                 category: text(&fields.category),
                 position: fields.position.get(graph).unwrap_or_default(),
                 archived: fields.archived.read(graph, |shut| *shut).unwrap_or(false),
+                exceptions: BTreeMap::new(),
+                viewers: None,
             };
             state.channels.insert(*id, channel);
         }
@@ -141,6 +169,7 @@ fn take_act(state: &mut State, graph: &Graph, place: Place) {
                 by: node.record.device,
                 tainted: false,
                 back_links: rotate.back_links.clone(),
+                slots: Vec::new(),
             });
         }
         _ => {}
@@ -163,7 +192,7 @@ fn people(
     names: &BTreeMap<UserId, Register<&str>>,
 ) {
     for (user, events) in &decided.ledger {
-        let mut entries: Vec<&Event> = events.0.iter().filter(|e| is_entry(e)).collect();
+        let mut entries: Vec<&Event> = events.all.iter().filter(|e| is_entry(e)).collect();
         entries.sort_unstable_by_key(|event| graph.order(event.place));
         let certs = |entries: &[&Event]| -> BTreeMap<_, _> {
             let certs = entries.iter().filter_map(|event| entry_of(graph, event));
@@ -177,7 +206,8 @@ fn people(
         let name = name.unwrap_or_default().to_owned();
         let (level, mut standing) = events.standing(graph);
         standing.sort_unstable_by_key(|event| graph.order(event.place));
-        let devices = certs(&standing);
+        let mut devices = certs(&standing);
+        devices.retain(|device, _| !graph.is_revoked(user, device, |_| true));
         for device in all.keys() {
             state.users.entry(*device).or_insert((*user, false));
         }
@@ -192,12 +222,19 @@ fn people(
                     level,
                     devices,
                     joined_by,
+                    roles: BTreeSet::new(),
+                    permissions: Permissions::NONE,
+                    silenced_until_ms: None,
                 };
                 state.members.insert(*user, member);
             }
             _ => {
-                let devices = all.into_keys().collect();
-                state.former.insert(*user, FormerMember { name, devices });
+                let former = FormerMember {
+                    name,
+                    devices: all.into_keys().collect(),
+                    banned: events.is_banned(graph),
+                };
+                state.former.insert(*user, former);
             }
         }
     }
@@ -207,23 +244,150 @@ fn is_entry(event: &Event) -> bool {
     matches!(event.kind, Kind::Entry(_))
 }
 
+fn roles(state: &mut State, graph: &Graph, decided: &Decided, looks: &BTreeMap<RoleId, Looks>) {
+    let plain = Looks::default();
+    for id in decided.rights.roles().chain([RoleId::EVERYONE]) {
+        let looks = looks.get(&id).unwrap_or(&plain);
+        if looks.removed.read(graph, |removed| *removed) == Some(true) {
+            continue;
+        }
+        let rights = &decided.rights;
+        let role = RoleState {
+            name: looks.name.get(graph).unwrap_or_default().to_owned(),
+            position: looks.position.get(graph).unwrap_or(Level::MEMBER),
+            color: looks.color.get(graph),
+            permissions: rights.of_role(graph, &id, Subject::Now, Rank::NONE),
+        };
+        state.roles.insert(id, role);
+    }
+}
+
+/// What members may do, in the revolt and in closed channels.
+fn permissions(state: &mut State, graph: &Graph, decided: &Decided) {
+    let rights = &decided.rights;
+    let held = |user: &UserId, level: Level, channel: Option<&ChannelId>| {
+        let holder = Holder {
+            user,
+            subject: Subject::Now,
+            channel,
+        };
+        rights.held(graph, holder, Rank::of(level))
+    };
+    for (user, member) in &mut state.members {
+        let given = rights.roles_of(graph, user, Subject::Now, Rank::NONE);
+        member.roles = given
+            .filter(|role| state.roles.contains_key(role))
+            .collect();
+        member.permissions = held(user, member.level, None);
+        let until = rights.silenced_until(graph, user, Subject::Now, Hlc::ZERO);
+        member.silenced_until_ms = Some(until).filter(|until| *until > 0);
+    }
+    for (id, channel) in &mut state.channels {
+        channel.exceptions = rights.exceptions(graph, id);
+        // Nobody has this name, and so what everybody has.
+        let open = held(&UserId::default(), Level::MEMBER, Some(id)).has(Permission::View);
+        let members = state.members.iter();
+        let viewers = members
+            .filter(|(user, member)| held(user, member.level, Some(id)).has(Permission::View));
+        channel.viewers = (!open).then(|| viewers.map(|(user, _)| *user).collect());
+    }
+}
+
+/// What people who see a closed channel handed on of its secrets.
+fn shares(state: &mut State, graph: &Graph, decided: &Decided) {
+    let mut shared: BTreeMap<KeyId, Vec<(UserId, &[Slot])>> = BTreeMap::new();
+    for place in &decided.accepted {
+        if let (Act::KeyShare(chunk), Some(by)) = (graph.act(*place), graph.nodes[*place].author) {
+            shared
+                .entry(chunk.key_id)
+                .or_default()
+                .push((by, &chunk.slots));
+        }
+    }
+    let mut all = std::mem::take(&mut state.epochs);
+    for (audience, epochs) in &mut all {
+        for epoch in epochs {
+            let by_key = shared.get(&epoch.key_id).into_iter().flatten();
+            let from_inside = by_key.filter(|(by, _)| state.is_in(audience, by));
+            epoch.slots = from_inside.flat_map(|(_, slots)| slots.to_vec()).collect();
+            epoch.slots.sort_unstable_by_key(|slot| slot.tag);
+        }
+    }
+    state.epochs = all;
+}
+
+/// Whether somebody holds the secret of an epoch by what its author knew, who has no right to it now.
+fn is_tainted(
+    state: &State,
+    graph: &Graph,
+    decided: &Decided,
+    audience: &Audience,
+    epoch: Place,
+) -> bool {
+    let knows = |place: Place| graph.knew(epoch, place);
+    let mut former = state.former.keys().map(|user| &decided.ledger[user]);
+    if former.any(|events| !events.is_known_out(graph, knows)) {
+        return true;
+    }
+    let mut devices = state.users.iter();
+    let lost = devices.any(|(device, (user, _))| {
+        let revoked = graph.is_revoked(user, device, |_| true);
+        revoked && !graph.is_revoked(user, device, knows)
+    });
+    let Audience::Channel(channel) = audience else {
+        return lost;
+    };
+    // Whoever doesn't see the channel now may hold the secret if they saw it then, or at any time since.
+    let unknown = |place: Place| !knows(place);
+    let may_have_seen = |user: &UserId| {
+        let was_raised = |event: &Event| event.is_set() && unknown(event.place);
+        let rights = &decided.rights;
+        rights.is_view_changed(channel, user, unknown)
+            || decided.ledger[user].all.iter().any(was_raised)
+    };
+    let mut outside = state
+        .members
+        .keys()
+        .filter(|user| !state.is_in(audience, user));
+    lost || outside.any(may_have_seen)
+        || graph.nodes[epoch]
+            .author
+            .is_none_or(|by| !state.is_in(audience, &by))
+}
+
+/// A secret that two audiences name is one that somebody wants to have from those who are in the other.
+fn taint_shared(all: &mut BTreeMap<Audience, Vec<Epoch>>) {
+    let mut named: BTreeMap<KeyId, BTreeSet<Audience>> = BTreeMap::new();
+    for (audience, epochs) in &*all {
+        for epoch in epochs {
+            named.entry(epoch.key_id).or_default().insert(*audience);
+        }
+    }
+    for epoch in all.values_mut().flatten() {
+        epoch.tainted |= named[&epoch.key_id].len() > 1;
+    }
+}
+
 /// What depends on who is gone, and on how invites were used.
 fn gone(state: &mut State, graph: &Graph, decided: &Decided) {
     let knows = |act: &EnvelopeId, other: Place| {
         let place = graph.place(act).expect("the state names acts of the graph");
         graph.knew(place, other)
     };
-    for epochs in state.epochs.values_mut() {
+    let mut all = std::mem::take(&mut state.epochs);
+    for (audience, epochs) in &mut all {
         for epoch in epochs.iter_mut() {
-            let knows = |place: Place| knows(&epoch.act, place);
-            let mut former = state.former.keys().map(|user| &decided.ledger[user]);
-            epoch.tainted = former.any(|events| !events.is_known_out(graph, knows));
+            let place = graph.place(&epoch.act);
+            let place = place.expect("the state names acts of the graph");
+            epoch.tainted = is_tainted(state, graph, decided, audience, place);
         }
         epochs.sort_unstable_by_key(|epoch| (epoch.generation, epoch.key_id, epoch.act));
     }
-    let removals = decided.ledger.values().flat_map(|events| &events.0);
+    taint_shared(&mut all);
+    state.epochs = all;
+    let removals = decided.ledger.values().flat_map(|events| &events.all);
     let removals: Vec<Place> = removals
-        .filter(|event| event.kind == Kind::Removal)
+        .filter(|event| event.is_removal())
         .map(|event| event.place)
         .collect();
     for invite in state.invites.values_mut() {

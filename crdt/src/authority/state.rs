@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_protocol::act::{Audience, ChannelKind, Level};
-use revnet_protocol::epoch::BackLink;
+use revnet_protocol::epoch::{BackLink, Slot};
+use revnet_protocol::role::Target;
 use revnet_protocol::seal::HpkePublic;
 use revnet_protocol::{
-    ChannelId, DeviceCert, DeviceId, EnvelopeId, InviteId, KeyId, SignedGenesis, UserId,
+    ChannelId, DeviceCert, DeviceId, EnvelopeId, InviteId, KeyId, Permissions, RoleId,
+    SignedGenesis, UserId,
 };
 
 /// Whom an epoch secret is sealed to.
@@ -29,6 +31,12 @@ pub struct Member {
     pub devices: BTreeMap<DeviceId, DeviceCert>,
     /// By which invite; none for the founder.
     pub joined_by: Option<InviteId>,
+    /// The roles that the person was given; that of everyone goes without saying.
+    pub roles: BTreeSet<RoleId>,
+    /// What the person may do in the whole revolt.
+    pub permissions: Permissions,
+    /// Until when the person is silenced, in Unix milliseconds; it may be past.
+    pub silenced_until_ms: Option<u64>,
 }
 
 /// Somebody who belonged to the revolt.
@@ -38,6 +46,30 @@ pub struct FormerMember {
     pub name: String,
     /// The devices that had joined as this person.
     pub devices: BTreeSet<DeviceId>,
+    /// Whether the person is banned.
+    pub banned: bool,
+}
+
+/// A role as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleState {
+    /// Its name.
+    pub name: String,
+    /// Its place in the order: only who stands above changes or grants it.
+    pub position: Level,
+    /// How its members are shown: red, green, blue.
+    pub color: Option<[u8; 3]>,
+    /// What it allows.
+    pub permissions: Permissions,
+}
+
+/// The exception of a channel for some people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exception {
+    /// What is allowed beyond roles.
+    pub allow: Permissions,
+    /// What is denied in spite of roles.
+    pub deny: Permissions,
 }
 
 /// A channel as it is now.
@@ -55,6 +87,10 @@ pub struct ChannelState {
     pub position: u32,
     /// Whether it takes no new messages.
     pub archived: bool,
+    /// Its exceptions from what roles allow.
+    pub exceptions: BTreeMap<Target, Exception>,
+    /// Where not everybody may see it: who may. It then has secrets of its own.
+    pub viewers: Option<BTreeSet<UserId>>,
 }
 
 /// An invite as it is now.
@@ -94,6 +130,8 @@ pub struct Epoch {
     pub tainted: bool,
     /// Earlier secrets under this one.
     pub back_links: Vec<BackLink>,
+    /// The secret of a closed channel, sealed to devices by people who see the channel.
+    pub slots: Vec<Slot>,
 }
 
 /// What the acts that count amount to. Equal sets of acts give equal states.
@@ -111,6 +149,8 @@ pub struct State {
     pub members: BTreeMap<UserId, Member>,
     /// Who belonged to it, and does not.
     pub former: BTreeMap<UserId, FormerMember>,
+    /// Its roles, without those that were removed; that of everyone is among them, without a name.
+    pub roles: BTreeMap<RoleId, RoleState>,
     /// Its channels, archived ones too.
     pub channels: BTreeMap<ChannelId, ChannelState>,
     /// Its invites, revoked ones too.
@@ -149,25 +189,54 @@ impl State {
             .max_by_key(|epoch| (epoch.generation, epoch.key_id))
     }
 
-    /// Whether somebody is gone and every epoch was made without knowing so. Rotate before writing.
+    /// Who shares the secrets of a channel's messages: everybody, or those who may see it.
+    #[must_use]
+    pub fn audience_of(&self, channel: &ChannelId) -> Audience {
+        match self.channels.get(channel) {
+            Some(ChannelState {
+                viewers: Some(_), ..
+            }) => Audience::Channel(*channel),
+            _ => Audience::Revolt,
+        }
+    }
+
+    /// Whether somebody belongs to an audience. Where a channel is open, everybody belongs to its own.
+    #[must_use]
+    pub fn is_in(&self, audience: &Audience, user: &UserId) -> bool {
+        let viewers = match audience {
+            Audience::Revolt => None,
+            Audience::Channel(channel) => match self.channels.get(channel) {
+                Some(channel) => channel.viewers.as_ref(),
+                None => return false,
+            },
+        };
+        self.members.contains_key(user) && viewers.is_none_or(|viewers| viewers.contains(user))
+    }
+
+    /// Whether every epoch of an audience may be known to somebody who is not in it, or a closed channel has
+    /// none. Rotate before writing.
     #[must_use]
     pub fn rotation_due(&self, audience: &Audience) -> bool {
         let epochs = self.epochs.get(audience).map_or(&[][..], Vec::as_slice);
-        !self.former.is_empty() && epochs.iter().all(|epoch| epoch.tainted)
+        let needed = match audience {
+            Audience::Revolt => !epochs.is_empty(),
+            Audience::Channel(channel) => self.audience_of(channel) == *audience,
+        };
+        needed && epochs.iter().all(|epoch| epoch.tainted)
     }
 
-    /// Whom a new epoch's secret is sealed to: members' devices and open invites.
+    /// Whom a new epoch's secret is sealed to: the devices of the audience, and for the whole revolt open invites.
     #[must_use]
-    pub fn recipients(&self) -> Vec<(Recipient, HpkePublic)> {
-        let devices = self
-            .members
-            .values()
-            .flat_map(|member| member.devices.values())
+    pub fn recipients(&self, audience: &Audience) -> Vec<(Recipient, HpkePublic)> {
+        let members = self.members.iter();
+        let devices = members
+            .filter(|(user, _)| self.is_in(audience, user))
+            .flat_map(|(_, member)| member.devices.values())
             .map(|cert| (Recipient::Device(cert.device), cert.hpke));
         let invites = self
             .invites
             .iter()
-            .filter(|(_, invite)| !invite.revoked && !invite.stale)
+            .filter(|(_, invite)| *audience == Audience::Revolt && !invite.revoked && !invite.stale)
             .map(|(id, invite)| (Recipient::Invite(*id), invite.hpke));
         devices.chain(invites).collect()
     }

@@ -1,7 +1,7 @@
 //! Why an act counts, or does not.
 
-use revnet_protocol::EnvelopeId;
 use revnet_protocol::act::Level;
+use revnet_protocol::{EnvelopeId, Permission};
 
 /// The reducer's answer to one act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +24,9 @@ pub enum Why {
     Stranger,
     /// Its author had lost the power for it by an act that it did not know of.
     Lost(EnvelopeId),
-    /// Its author's level was too low.
-    TooLow,
-    /// It sets a level that is not below its author's, or the author's own.
+    /// Its author did not hold what it takes, or not by anything that somebody above it decided.
+    Lacks(Permission),
+    /// It gives what its author doesn't hold or stand above, or is about the author.
     TooMuch,
     /// The person whom it is about does not stand below its author.
     Protected,
@@ -38,6 +38,10 @@ pub enum Why {
     Ended(EnvelopeId),
     /// It changes a channel that it knew no beginning of.
     NoChannel,
+    /// It is about a role that it knew no beginning of, or that of everyone, which only has permissions.
+    NoRole,
+    /// The person's root key took back the device that wrote it.
+    Revoked(EnvelopeId),
 }
 
 impl Verdict {
@@ -63,8 +67,10 @@ impl std::fmt::Display for Why {
             Self::Unsound => f.write_str("a signature, the generation or the time in it is wrong"),
             Self::Stranger => f.write_str("its author was no member then"),
             Self::Lost(by) => write!(f, "its author had lost the right by {}", by.short()),
-            Self::TooLow => f.write_str("it takes an admin"),
-            Self::TooMuch => f.write_str("only levels below one's own can be set, for others"),
+            Self::Lacks(permission) => write!(f, "its author may not {permission}"),
+            Self::TooMuch => {
+                f.write_str("one gives others what one holds and stands above, and oneself nothing")
+            }
             Self::Protected => f.write_str("the person does not stand below its author"),
             Self::NoInvite => f.write_str("its invite does not count"),
             Self::OldInvite(removal) => write!(
@@ -74,6 +80,8 @@ impl std::fmt::Display for Why {
             ),
             Self::Ended(by) => write!(f, "its invite was revoked by {}", by.short()),
             Self::NoChannel => f.write_str("it knew no such channel"),
+            Self::NoRole => f.write_str("it knew no such role"),
+            Self::Revoked(by) => write!(f, "the device was revoked by {}", by.short()),
         }
     }
 }

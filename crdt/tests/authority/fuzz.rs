@@ -4,11 +4,13 @@
 use std::collections::BTreeSet;
 
 use revnet_protocol::act::Audience;
-use revnet_protocol::{Act, EnvelopeId};
+use revnet_protocol::role::Target;
+use revnet_protocol::{Act, EnvelopeId, Permission, Permissions, RoleId};
 
 use crate::world::{
-    FOUNDER, INVITES, PEOPLE, World, change_channel, channel, device, invite, join, profile,
-    revoke, rotate, set, set_keeping, settings,
+    FOUNDER, INVITES, PEOPLE, World, allow, ban, change_channel, channel, device, grant, invite,
+    join, overwrite, profile, revoke, revoke_device, role_removal, role_with, rotate, set,
+    set_keeping, settings, timeout, user,
 };
 
 /// Splitmix64.
@@ -46,12 +48,14 @@ impl Dice {
     }
 }
 
-const LEVELS: [Option<u16>; 9] = [
+const LEVELS: [Option<u16>; 11] = [
     None,
     None,
     None,
     Some(0),
     Some(100),
+    Some(300),
+    Some(400),
     Some(500),
     Some(600),
     Some(800),
@@ -81,7 +85,7 @@ impl Schedule {
             dice,
             heard: vec![vec![head]; PEOPLE],
         };
-        for _ in 0..schedule.dice.below(28) + 8 {
+        for _ in 0..schedule.dice.below(34) + 8 {
             schedule.step();
         }
         schedule
@@ -149,6 +153,9 @@ impl Schedule {
     fn act(&mut self, person: usize, heads: &[EnvelopeId]) -> Act {
         let target = self.dice.below(PEOPLE);
         let level = self.dice.pick(&LEVELS);
+        if self.dice.chance(35) {
+            return self.power(person, target);
+        }
         match self.dice.below(100) {
             0..=11 => set_keeping(target, level, &self.keep()),
             12..=47 => set(target, level),
@@ -167,6 +174,55 @@ impl Schedule {
             92..=95 => settings(&format!("revolt {}", self.dice.below(5))),
             _ => self.rotation(heads),
         }
+    }
+
+    /// Acts about what others may do.
+    fn power(&mut self, person: usize, target: usize) -> Act {
+        let (role, channel) = (self.some_role(), self.some_act());
+        match (self.dice.below(100), role) {
+            (0..=19, _) => {
+                let position = self.dice.pick(&[0, 50, 200, 350, 600]);
+                let permissions = self.some_permissions();
+                role_with("role", position, permissions)
+            }
+            (20..=39, Some(role)) => allow(role.into(), self.some_permissions()),
+            (40..=44, _) => allow(RoleId::EVERYONE, self.some_permissions()),
+            (45..=69, Some(role)) => grant(target, role, self.dice.chance(75)),
+            (70..=77, _) => {
+                let to = match (self.dice.below(3), role) {
+                    (0, Some(role)) => Target::Role(role.into()),
+                    (1, _) => Target::User(user(target)),
+                    _ => Target::Role(RoleId::EVERYONE),
+                };
+                let (allow, deny) = (self.some_permissions(), self.some_permissions());
+                overwrite(channel, to, allow, deny)
+            }
+            (78..=87, _) => ban(target, self.dice.chance(60)),
+            (88..=92, _) => timeout(target, Some(self.dice.next() % 2000)),
+            (93..=96, _) if person != FOUNDER => {
+                let own = self.some_prev(person);
+                let kept = own.map(|id| self.world.position(&id));
+                revoke_device(person, kept.map(|(_, seq, id)| (seq, id)))
+            }
+            _ => role_removal(role.unwrap_or(channel), self.dice.chance(70)),
+        }
+    }
+
+    fn some_act(&mut self) -> EnvelopeId {
+        let at = self.dice.below(self.world.acts.len());
+        self.world.acts[at].id
+    }
+
+    fn some_role(&mut self) -> Option<EnvelopeId> {
+        let acts = self.world.acts.iter();
+        let made = acts.filter(|act| matches!(&act.act, Act::Role(role) if role.role.is_none()));
+        let made: Vec<EnvelopeId> = made.map(|act| act.id).collect();
+        (!made.is_empty()).then(|| self.dice.pick(&made))
+    }
+
+    pub(crate) fn some_permissions(&mut self) -> Permissions {
+        let all = Permission::ALL.into_iter();
+        all.filter(|_| self.dice.chance(60)).collect()
     }
 
     fn keep(&mut self) -> Vec<(revnet_protocol::DeviceId, u64, EnvelopeId)> {

@@ -1,12 +1,17 @@
 //! Messages and wishes.
 
 use revnet_crdt::authority::{Authority, Insert, Wish};
-use revnet_protocol::{EnvelopeId, Hlc};
+use revnet_protocol::{ChannelId, EnvelopeId, Hlc, Permission};
 
 use crate::world::{FOUNDER, World, cast, channel, device, join, revoke, set, user};
 
 const B: usize = 1;
 const X: usize = 3;
+
+/// Some channel without exceptions.
+const HERE: ChannelId = ChannelId([5; 32]);
+const POST: Wish = Wish::Say(Permission::Send, HERE);
+const MODERATE: Wish = Wish::Say(Permission::ManageMessages, HERE);
 
 fn at(ms: u64) -> Hlc {
     Hlc { ms, counter: 0 }
@@ -22,14 +27,14 @@ fn words_from_before_a_removal_stay_and_words_from_after_it_are_hidden() {
     let removal = w.write(FOUNDER, &[head], set(X, None));
     let authority = w.authority();
     let when = stamp(&w, &removal);
-    let post = |heads: &[EnvelopeId], ms| authority.judge(&device(X), heads, at(ms), Wish::Post);
+    let post = |heads: &[EnvelopeId], ms| authority.judge(&device(X), heads, at(ms), POST);
     assert!(post(&[head], when - 1).allowed);
     assert_eq!(post(&[head], when - 1).user, Some(user(X)));
     assert!(!post(&[head], when).allowed, "stamped with the removal");
     assert!(!post(&[removal], when - 1).allowed, "knew of the removal");
     assert!(!post(&[head], when + 1000).allowed);
     assert_eq!(post(&[head], when + 1000).user, Some(user(X)));
-    let rotate = authority.judge(&device(X), &[head], at(when - 1), Wish::Rotate);
+    let rotate = authority.judge(&device(X), &[head], at(when - 1), Wish::Belong);
     assert!(!rotate.allowed, "only words are cut by time");
 }
 
@@ -39,19 +44,17 @@ fn moderation_is_cut_where_its_author_was_demoted() {
     let demotion = w.write(FOUNDER, &[head], set(B, Some(0)));
     let (authority, when) = (w.authority(), stamp(&w, &demotion));
     let wish = |ms, wish| authority.judge(&device(B), &[head], at(ms), wish).allowed;
-    assert!(wish(when - 1, Wish::Moderate));
-    assert!(!wish(when + 1, Wish::Moderate));
-    assert!(wish(when + 1, Wish::Post));
-    assert!(!wish(when - 1, Wish::ManageMembers));
+    assert!(wish(when - 1, MODERATE));
+    assert!(!wish(when + 1, MODERATE));
+    assert!(wish(when + 1, POST));
+    assert!(!wish(when - 1, Wish::Act(Permission::Kick)));
 }
 
 #[test]
 fn what_cites_unknown_acts_waits() {
     let (w, _) = World::with(3, &[B], &[]);
     let unknown = EnvelopeId([9; 32]);
-    let judged = w
-        .authority()
-        .judge(&device(B), &[unknown], at(9000), Wish::Post);
+    let judged = w.authority().judge(&device(B), &[unknown], at(9000), POST);
     assert!(!judged.allowed && judged.unknown_heads);
     assert_eq!(judged.user, Some(user(B)));
 }
@@ -65,12 +68,12 @@ fn a_newcomer_is_heard_though_the_heads_leave_out_the_join() {
     let authority = w.authority();
     let heads = authority.heads();
     for person in 1..8 {
-        let judged = authority.judge(&device(person), &heads, at(9000), Wish::Post);
+        let judged = authority.judge(&device(person), &heads, at(9000), POST);
         assert!(judged.allowed);
-        let judged = authority.judge(&device(person), &heads, at(9000), Wish::Moderate);
+        let judged = authority.judge(&device(person), &heads, at(9000), MODERATE);
         assert!(!judged.allowed);
     }
-    let early = authority.judge(&device(7), &[head], at(1), Wish::Post);
+    let early = authority.judge(&device(7), &[head], at(1), POST);
     assert!(!early.allowed, "before the join");
 }
 
@@ -82,7 +85,7 @@ fn nothing_stays_of_a_join_that_was_ended() {
     let (authority, when) = (w.authority(), stamp(&w, &revocation));
     assert!(
         !authority
-            .judge(&device(X), &[head], at(when - 1), Wish::Post)
+            .judge(&device(X), &[head], at(when - 1), POST)
             .allowed
     );
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use revnet_crdt::authority::mutant::{Mutant, with};
-use revnet_crdt::authority::{Authority, Verdict, Why};
-use revnet_protocol::act::{Audience, SetMember};
-use revnet_protocol::{Act, EnvelopeId};
+use revnet_crdt::authority::{ActRecord, Authority, Verdict, Why};
+use revnet_protocol::act::Audience;
+use revnet_protocol::{Act, EnvelopeId, Permissions, RoleId};
 
 use crate::fuzz::Schedule;
 use crate::world::{
-    FOUNDER, INVITES, PEOPLE, World, cast, channel, device, invite, join, level, profile, rotate,
-    set, set_keeping, settings, user,
+    FOUNDER, INVITES, PEOPLE, World, allow, ban, cast, channel, device, grant, invite, join, level,
+    profile, revoke_device, role, role_with, rotate, set, set_keeping, settings, user,
 };
 
 type Law = fn(u64) -> Result<(), String>;
@@ -77,7 +77,11 @@ fn is_consistent(seed: u64) -> Result<(), String> {
         require(!state.former.contains_key(user), || {
             "member and former member".into()
         })?;
-        require(!member.devices.is_empty(), || {
+        let revoked = world
+            .acts
+            .iter()
+            .any(|act| matches!(&act.act, Act::RevokeDevice(it) if it.user == *user));
+        require(!member.devices.is_empty() || revoked, || {
             "member without device".into()
         })?;
         for device in member.devices.keys() {
@@ -144,7 +148,10 @@ fn revenge_is_void(seed: u64) -> Result<(), String> {
 fn revenge(schedule: &mut Schedule, person: usize) -> Act {
     let dice = &mut schedule.dice;
     let target = dice.below(PEOPLE);
-    match dice.below(5) {
+    match dice.below(8) {
+        5 => ban(target, true),
+        6 => allow(RoleId::EVERYONE, Permissions::NONE),
+        7 => role("revenge", 0, &[]),
         0 => channel("revenge"),
         1 => settings("revenge"),
         2 => join(person, 0),
@@ -158,9 +165,10 @@ fn revenge(schedule: &mut Schedule, person: usize) -> Act {
 fn is_removed(world: &World, verdicts: &BTreeMap<EnvelopeId, Verdict>, person: usize) -> bool {
     let counting = || world.acts.iter().filter(|act| verdicts[&act.id].counts());
     let sets = |is_removal: bool| {
-        counting().filter(move |act| {
-            matches!(&act.act, Act::SetMember(set)
-                if set.user == user(person) && set.level.is_none() == is_removal)
+        counting().filter(move |act| match &act.act {
+            Act::SetMember(set) if set.user == user(person) => set.level.is_none() == is_removal,
+            Act::Ban(ban) => ban.user == user(person) && ban.on && is_removal,
+            _ => false,
         })
     };
     let stands = |removal: &EnvelopeId| !sets(false).any(|set| world.knew(&set.id, removal));
@@ -272,8 +280,14 @@ fn a_new_invite_opens(seed: u64) -> Result<(), String> {
         .acts
         .iter()
         .any(|act| matches!(&act.act, Act::SetMember(set) if set.user == user(person)));
+    let revoked =
+        |act: &ActRecord| matches!(&act.act, Act::RevokeDevice(it) if it.user == user(person));
+    if world.acts.iter().any(revoked) {
+        return Ok(());
+    }
     let (tips, number) = (world.tips(), world.next_invite());
-    let door = world.write(FOUNDER, &tips, invite(number));
+    let lifted = world.write(FOUNDER, &tips, ban(person, false));
+    let door = world.write(FOUNDER, &[lifted], invite(number));
     let back = world.write(person, &[door], join(person, number));
     let name = world.write(person, &[back], profile("back"));
     let after = world.after(&base);
@@ -296,17 +310,24 @@ fn old_links_stay_shut(seed: u64) -> Result<(), String> {
     let base = world.authority();
     let (verdicts, state) = (verdicts(&base), base.state());
     for removal in world.acts.iter().filter(|act| verdicts[&act.id].counts()) {
-        let Act::SetMember(SetMember {
-            user, level: None, ..
-        }) = &removal.act
-        else {
-            continue;
+        let (user, banned) = match &removal.act {
+            Act::SetMember(set) if set.level.is_none() => (&set.user, false),
+            Act::Ban(ban) if ban.on => (&ban.user, true),
+            _ => continue,
         };
         let knows = |id: &EnvelopeId| world.knew(id, &removal.id);
+        let lifts = |act: &&ActRecord| {
+            let lifts = matches!(&act.act, Act::Ban(ban) if !ban.on && ban.user == *user);
+            lifts && verdicts[&act.id].counts() && knows(&act.id)
+        };
+        let lifted: Vec<EnvelopeId> = world.acts.iter().filter(lifts).map(|act| act.id).collect();
+        let opens = |door: &EnvelopeId| {
+            knows(door) && (!banned || lifted.iter().any(|lift| world.knew(door, lift)))
+        };
         let is_back = world.acts.iter().any(|act| match &act.act {
             Act::Join(join) if join.cert.user == *user => world.acts.iter().any(|door| {
                 matches!(&door.act, Act::Invite(invite) if invite.invite == join.invite)
-                    && knows(&door.id)
+                    && opens(&door.id)
             }),
             Act::SetMember(set) => set.user == *user && set.level.is_some() && knows(&act.id),
             _ => false,
@@ -316,6 +337,178 @@ fn old_links_stay_shut(seed: u64) -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+/// A permission that only admins have, because no act of the schedules names it.
+const RARE: Permissions = Permissions(1 << 40);
+
+/// Whoever was never an admin and never held a permission gives it to nobody.
+fn nobody_gives_what_they_lack(seed: u64) -> Result<(), String> {
+    let mut schedule = Schedule::new(seed);
+    let base = schedule.world.authority();
+    let verdicts = verdicts(&base);
+    for _ in 0..6 {
+        let (by, target) = (
+            1 + schedule.dice.below(PEOPLE - 1),
+            schedule.dice.below(PEOPLE),
+        );
+        if highest_granted(&schedule.world, &verdicts, by) >= 500 {
+            continue;
+        }
+        let plain = schedule.world.clone();
+        let (heads, prev) = (schedule.stale_heads(), schedule.some_prev(by));
+        let given = schedule.some_permissions() | RARE;
+        let made = schedule
+            .world
+            .fork(by, prev, &heads, role_with("gift", 0, given));
+        let granted = schedule
+            .world
+            .fork(by, Some(made), &heads, grant(target, made, true));
+        let everyone = allow(RoleId::EVERYONE, given);
+        schedule.world.fork(by, Some(granted), &heads, everyone);
+        let after = schedule.world.after(&base);
+        for member in after.state().members.values() {
+            let has = member.level.0 < 500 && member.permissions.contains(RARE);
+            require(!has, || format!("person {by} gave what they lack"))?;
+        }
+        schedule.world = plain;
+    }
+    Ok(())
+}
+
+/// Once the founder took all permissions from all roles, nothing that somebody below the admins writes without
+/// knowing it, however backdated, changes anything that takes a permission.
+fn lost_permissions_are_lost(seed: u64) -> Result<(), String> {
+    let mut schedule = Schedule::new(seed);
+    let first = schedule.world.authority();
+    let mut head = schedule.world.tips();
+    let roles = first.state().roles.keys().copied().collect::<Vec<_>>();
+    for role in roles.into_iter().chain([RoleId::EVERYONE]) {
+        let act = allow(role, Permissions::NONE);
+        head = vec![schedule.world.write(FOUNDER, &head, act)];
+    }
+    let base = schedule.world.authority();
+    let (before, verdicts) = (base.state(), verdicts(&base));
+    for _ in 0..6 {
+        let by = 1 + schedule.dice.below(PEOPLE - 1);
+        if highest_granted(&schedule.world, &verdicts, by) >= 500 {
+            continue;
+        }
+        let plain = schedule.world.clone();
+        let (heads, prev) = (schedule.stale_heads(), schedule.some_prev(by));
+        let act = schedule.dice.pick(&[0, 1, 2, 3]);
+        let act = match act {
+            0 => channel("late"),
+            1 => settings("late"),
+            2 => ban(schedule.dice.below(PEOPLE), true),
+            _ => role("late", 0, &[]),
+        };
+        schedule.world.fork(by, prev, &heads, act);
+        require(schedule.world.after(&base).state() == before, || {
+            format!("person {by} did something after losing what it takes")
+        })?;
+        schedule.world = plain;
+    }
+    Ok(())
+}
+
+/// A revoked device changes nothing more, however backdated, unless somebody builds on it unaware.
+fn stolen_devices_change_nothing(seed: u64) -> Result<(), String> {
+    let mut schedule = Schedule::new(seed);
+    let tips = schedule.world.tips();
+    let thief = 1 + schedule.dice.below(PEOPLE - 1);
+    let other = (thief + 1) % PEOPLE;
+    // The owner's other devices, or somebody else, bring the revocation.
+    schedule
+        .world
+        .write(other, &tips, revoke_device(thief, None));
+    let base = schedule.world.authority();
+    let before = base.state();
+    for _ in 0..4 {
+        let plain = schedule.world.clone();
+        let (heads, prev) = (schedule.stale_heads(), schedule.some_prev(thief));
+        let act = revenge(&mut schedule, thief);
+        if matches!(act, Act::Join(_)) {
+            continue;
+        }
+        let name = act.name();
+        schedule.world.fork(thief, prev, &heads, act);
+        require(schedule.world.after(&base).state() == before, || {
+            format!("{name} of the stolen device of person {thief} changed the state")
+        })?;
+        schedule.world = plain;
+    }
+    Ok(())
+}
+
+/// Revoking a device takes back nothing that somebody above has built on.
+fn revocations_erase_nothing(seed: u64) -> Result<(), String> {
+    let mut schedule = Schedule::new(seed);
+    let tips = schedule.world.tips();
+    let seen = schedule.world.write(FOUNDER, &tips, settings("seen"));
+    let base = schedule.world.authority();
+    let before = verdicts(&base);
+    let person = 1 + schedule.dice.below(PEOPLE - 1);
+    let first = schedule.world.acts[0].id;
+    let nothing = Some((1, first));
+    schedule
+        .world
+        .fork(person, None, &[first], revoke_device(person, nothing));
+    let after = verdicts(&schedule.world.after(&base));
+    require(after[&seen].counts(), || "the founder's act fell".into())?;
+    for (act, verdict) in &before {
+        require(!verdict.counts() || after[act].counts(), || {
+            format!("{} fell: {}", act.short(), after[act])
+        })?;
+    }
+    Ok(())
+}
+
+/// Whoever is banned comes in by no invite until somebody lifted the ban, and its author knew.
+fn bans_hold(seed: u64) -> Result<(), String> {
+    let mut schedule = Schedule::new(seed);
+    let person = 1 + schedule.dice.below(PEOPLE - 1);
+    let world = &mut schedule.world;
+    if world.invites == INVITES {
+        return Ok(());
+    }
+    let (tips, number) = (world.tips(), world.next_invite());
+    let banned = world.write(FOUNDER, &tips, ban(person, true));
+    let door = world.write(FOUNDER, &[banned], invite(number));
+    world.write(person, &[door], join(person, number));
+    require(level(&world.state(), person).is_none(), || {
+        format!("banned person {person} came in")
+    })
+}
+
+#[test]
+fn bans_hold_until_they_are_lifted() {
+    holds(bans_hold);
+    is_broken_by(Mutant::InvitesLiftBans, bans_hold);
+}
+
+#[test]
+fn permissions_come_from_those_who_have_them() {
+    holds(nobody_gives_what_they_lack);
+    is_broken_by(Mutant::GrantsLift, nobody_gives_what_they_lack);
+}
+
+#[test]
+fn permissions_that_were_taken_are_gone_for_backdated_acts() {
+    holds(lost_permissions_are_lost);
+    is_broken_by(Mutant::CausalLosses, lost_permissions_are_lost);
+}
+
+#[test]
+fn backdated_acts_of_revoked_devices_change_nothing() {
+    holds(stolen_devices_change_nothing);
+    is_broken_by(Mutant::RevokedActOn, stolen_devices_change_nothing);
+}
+
+#[test]
+fn nobody_takes_back_what_others_built_on_by_revoking_a_device() {
+    holds(revocations_erase_nothing);
+    is_broken_by(Mutant::RevocationsErase, revocations_erase_nothing);
 }
 
 #[test]

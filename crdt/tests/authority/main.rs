@@ -3,5 +3,6 @@
 mod fuzz;
 mod judged;
 mod laws;
+mod roles;
 mod scenarios;
 mod world;

@@ -2,8 +2,8 @@
 
 use revnet_crdt::authority::mutant::{Mutant, with};
 use revnet_crdt::authority::{Verdict, Why};
-use revnet_protocol::Act;
 use revnet_protocol::act::Audience;
+use revnet_protocol::{Act, Permission};
 
 use crate::world::{
     FOUNDER, World, cast, change_channel, channel, device, invite, invite_id, join, join_with,
@@ -39,7 +39,10 @@ fn what_an_admin_did_while_being_removed_falls_with_all_that_rests_on_it() {
     let room = w.write(X, &[grant], channel("theirs"));
     let verdicts = w.verdicts();
     assert_eq!(verdicts[&grant], Verdict::Void(Why::Lost(removal)));
-    assert_eq!(verdicts[&room], Verdict::Void(Why::TooLow));
+    assert_eq!(
+        verdicts[&room],
+        Verdict::Void(Why::Lacks(Permission::ManageChannels))
+    );
     assert_eq!(level(&w.state(), X), Some(0));
 }
 
@@ -238,7 +241,10 @@ fn nobody_loses_or_gains_by_joining_twice() {
     let demotion = low.write(FOUNDER, &[head], set(B, Some(0)));
     low.fork(B, None, &[invite], join(B, 0));
     let room = low.write(B, &[demotion], channel("room"));
-    assert_eq!(low.verdicts()[&room], Verdict::Void(Why::TooLow));
+    assert_eq!(
+        low.verdicts()[&room],
+        Verdict::Void(Why::Lacks(Permission::ManageChannels))
+    );
     assert_eq!(level(&low.state(), B), Some(0));
 }
 
@@ -496,7 +502,11 @@ fn rotations_count_by_generation_and_are_tainted_by_who_is_gone() {
     assert!(w.counts(&blind) && state.rotation_due(&all));
     assert_eq!(state.sending_epoch(&all), None);
     assert!(state.invites[&invite_id(0)].stale);
-    assert_eq!(state.recipients().len(), 2, "two members and no old invite");
+    assert_eq!(
+        state.recipients(&Audience::Revolt).len(),
+        2,
+        "two members and no old invite"
+    );
     let by_removed = w.fork(X, None, &[first], rotate(2, 4));
     let seen = w.write(B, &[blind, removal], rotate(3, 5));
     assert!(!w.counts(&by_removed));
@@ -553,7 +563,10 @@ fn forged_certificates_and_strangers_do_nothing() {
 fn verdicts_read_as_sentences() {
     let (mut w, head) = World::with(25, &[B], &[]);
     let room = w.write(B, &[head], channel("room"));
-    assert_eq!(w.verdicts()[&room].to_string(), "void: it takes an admin");
+    assert_eq!(
+        w.verdicts()[&room].to_string(),
+        "void: its author may not manage-channels"
+    );
     assert_eq!(w.verdicts()[&head].to_string(), "counts with level 1001");
     let order: Vec<_> = w
         .authority()

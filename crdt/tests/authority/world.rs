@@ -7,9 +7,10 @@ use revnet_crdt::authority::{ActRecord, Authority, State, Verdict};
 use revnet_protocol::act::{Audience, Channel, Genesis, Invite, Join, KeyRotate, SetMember};
 use revnet_protocol::act::{ChannelKind, Keep, Level, Settings, SignedGenesis};
 use revnet_protocol::hash::hash;
+use revnet_protocol::role::{Ban, Grant, Overwrite, Role, Target, Timeout};
 use revnet_protocol::{
     Act, ChannelId, DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hash, Hlc, InviteId,
-    InviteSecret, KeyId, RevoltId, RootKey, UserId,
+    InviteSecret, KeyId, Permission, Permissions, RevoltId, RoleId, RootKey, UserId,
 };
 
 /// How many people there are.
@@ -31,14 +32,9 @@ pub(crate) struct Cast {
 pub(crate) fn cast() -> &'static Cast {
     static CAST: OnceLock<Cast> = OnceLock::new();
     CAST.get_or_init(|| {
-        let seed = |kind: u8, of: usize| {
-            [kind, u8::try_from(of).expect("a few"), 7].repeat(11)[..32]
-                .try_into()
-                .expect("33 bytes")
-        };
         let mut certs = Vec::new();
         for person in 0..PEOPLE {
-            let root = RootKey::from_seed(seed(1, person));
+            let root = root(person);
             certs.push(
                 [2, 3].map(|kind| {
                     root.certify(&DeviceKeys::from_seed(seed(kind, person)), "test", 0)
@@ -61,6 +57,15 @@ pub(crate) fn cast() -> &'static Cast {
                 .collect(),
         }
     })
+}
+
+fn seed(kind: u8, of: usize) -> [u8; 32] {
+    let pattern = [kind, u8::try_from(of).expect("a few"), 7].repeat(11);
+    pattern[..32].try_into().expect("33 bytes")
+}
+
+pub(crate) fn root(person: usize) -> RootKey {
+    RootKey::from_seed(seed(1, person))
 }
 
 pub(crate) fn user(person: usize) -> UserId {
@@ -360,4 +365,76 @@ pub(crate) fn rotate(generation: u64, key: u8) -> Act {
         chunk_root: Hash::default(),
         back_links: Vec::new(),
     })
+}
+
+pub(crate) fn role(name: &str, position: u16, permissions: &[Permission]) -> Act {
+    role_with(name, position, permissions.iter().copied().collect())
+}
+
+pub(crate) fn role_with(name: &str, position: u16, permissions: Permissions) -> Act {
+    Act::Role(Role {
+        name: Some(name.into()),
+        position: Some(Level(position)),
+        permissions: Some(permissions),
+        ..Role::default()
+    })
+}
+
+pub(crate) fn role_removal(role: EnvelopeId, removed: bool) -> Act {
+    Act::Role(Role {
+        role: Some(role.into()),
+        removed: Some(removed),
+        ..Role::default()
+    })
+}
+
+/// Changes what a role allows.
+pub(crate) fn allow(role: RoleId, permissions: Permissions) -> Act {
+    Act::Role(Role {
+        role: Some(role),
+        permissions: Some(permissions),
+        ..Role::default()
+    })
+}
+
+pub(crate) fn grant(person: usize, role: EnvelopeId, on: bool) -> Act {
+    Act::Grant(Grant {
+        user: user(person),
+        role: role.into(),
+        on,
+    })
+}
+
+pub(crate) fn overwrite(
+    channel: EnvelopeId,
+    target: Target,
+    allow: Permissions,
+    deny: Permissions,
+) -> Act {
+    Act::Overwrite(Overwrite {
+        channel: channel.into(),
+        target,
+        allow,
+        deny,
+    })
+}
+
+pub(crate) fn ban(person: usize, on: bool) -> Act {
+    Act::Ban(Ban {
+        user: user(person),
+        on,
+        keep: None,
+    })
+}
+
+pub(crate) fn timeout(person: usize, until_ms: Option<u64>) -> Act {
+    Act::Timeout(Timeout {
+        user: user(person),
+        until_ms,
+    })
+}
+
+/// The person's root key takes their first device back, and what it wrote after `keep`.
+pub(crate) fn revoke_device(person: usize, keep: Option<(u64, EnvelopeId)>) -> Act {
+    Act::RevokeDevice(root(person).revoke(device(person), keep))
 }

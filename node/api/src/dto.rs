@@ -7,10 +7,16 @@ mod event;
 mod id;
 mod message;
 mod node;
+mod power;
 mod revolt;
 
 pub use event::*;
 pub use id::Id;
 pub use message::*;
 pub use node::*;
+pub use power::{
+    Audit, AuditEntry, Banned, Bans, Color, EditRole, Exception, Held, NoColor, Role, RoleName,
+    Roles, Timeout, Whose,
+};
+pub(crate) use power::{names, set};
 pub use revolt::*;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use revnet_core::command::{Command, CommandError, Notice, Reply};
+use revnet_protocol::{DeviceId, DeviceRevocation};
 use tokio::sync::broadcast;
 
 use crate::dto::NetworkStatus;
@@ -61,6 +62,17 @@ pub trait NodeHandle: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`IdentityError`].
     fn backup(&self, passphrase: String) -> Result<Vec<u8>, IdentityError>;
+
+    /// The root key's word that a device is this person's no longer. May take a second (argon2): called off the
+    /// async threads.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    fn revocation(
+        &self,
+        device: DeviceId,
+        passphrase: Option<String>,
+    ) -> Result<DeviceRevocation, IdentityError>;
 }
 
 /// [`NodeHandle`] as an object.
@@ -71,6 +83,11 @@ pub(crate) trait Node: Send + Sync {
     fn shutdown(&self);
     fn phrase(&self, passphrase: Option<String>) -> Result<String, IdentityError>;
     fn backup(&self, passphrase: String) -> Result<Vec<u8>, IdentityError>;
+    fn revocation(
+        &self,
+        device: DeviceId,
+        passphrase: Option<String>,
+    ) -> Result<DeviceRevocation, IdentityError>;
 }
 
 impl<N: NodeHandle> Node for N {
@@ -96,5 +113,13 @@ impl<N: NodeHandle> Node for N {
 
     fn backup(&self, passphrase: String) -> Result<Vec<u8>, IdentityError> {
         NodeHandle::backup(self, passphrase)
+    }
+
+    fn revocation(
+        &self,
+        device: DeviceId,
+        passphrase: Option<String>,
+    ) -> Result<DeviceRevocation, IdentityError> {
+        NodeHandle::revocation(self, device, passphrase)
     }
 }

@@ -9,7 +9,9 @@ use utoipa::{Modify, OpenApi};
 
 use crate::dto;
 use crate::error::ErrorBody;
-use crate::routes::{channels, documents, invites, members, messages, node, revolts, tokens};
+use crate::routes::{
+    channels, documents, invites, members, messages, node, powers, revolts, tokens,
+};
 
 /// Paths that need no token.
 const PUBLIC: [&str; 2] = ["/healthz", "/api/openapi.json"];
@@ -52,6 +54,21 @@ const PUBLIC: [&str; 2] = ["/healthz", "/api/openapi.json"];
         members::list,
         members::edit,
         members::remove,
+        powers::roles,
+        powers::create,
+        powers::edit,
+        powers::remove,
+        powers::grant,
+        powers::take,
+        powers::except,
+        powers::permissions,
+        powers::bans,
+        powers::ban,
+        powers::unban,
+        powers::silence,
+        powers::unsilence,
+        powers::audit,
+        powers::revoke_device,
         documents::list,
         documents::export,
         tokens::list,

@@ -19,6 +19,7 @@ pub(crate) mod invites;
 pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod node;
+pub(crate) mod powers;
 pub(crate) mod revolts;
 pub(crate) mod tokens;
 
@@ -60,6 +61,13 @@ fn read() -> Router<App> {
         .route("/api/revolts/{revolt}", get(revolts::show))
         .route("/api/revolts/{revolt}/invites", get(invites::list))
         .route("/api/revolts/{revolt}/members", get(members::list))
+        .route("/api/revolts/{revolt}/roles", get(powers::roles))
+        .route(
+            "/api/revolts/{revolt}/permissions",
+            get(powers::permissions),
+        )
+        .route("/api/revolts/{revolt}/bans", get(powers::bans))
+        .route("/api/revolts/{revolt}/audit", get(powers::audit))
         .route("/api/revolts/{revolt}/documents", get(documents::list))
         .route(
             "/api/revolts/{revolt}/documents/{stream}/{seg}",
@@ -87,6 +95,24 @@ fn write() -> Router<App> {
             &format!("{REVOLT}/members/{{user}}"),
             patch(members::edit).delete(members::remove),
         )
+        .route(
+            &format!("{REVOLT}/members/{{user}}/roles/{{role}}"),
+            put(powers::grant).delete(powers::take),
+        )
+        .route(
+            &format!("{REVOLT}/members/{{user}}/timeout"),
+            put(powers::silence).delete(powers::unsilence),
+        )
+        .route(
+            &format!("{REVOLT}/bans/{{user}}"),
+            put(powers::ban).delete(powers::unban),
+        )
+        .route(&format!("{REVOLT}/roles"), post(powers::create))
+        .route(
+            &format!("{REVOLT}/roles/{{role}}"),
+            patch(powers::edit).delete(powers::remove),
+        )
+        .route(&format!("{CHANNEL}/exceptions"), put(powers::except))
         .route(&format!("{REVOLT}/channels"), post(channels::create))
         .route(CHANNEL, patch(channels::edit))
         .route(&format!("{CHANNEL}/messages"), post(messages::send))
@@ -105,6 +131,10 @@ fn admin() -> Router<App> {
         .route("/api/identity", patch(node::rename))
         .route("/api/identity/phrase", post(node::phrase))
         .route("/api/identity/backup", post(node::backup))
+        .route(
+            "/api/identity/devices/{device}/revoke",
+            post(powers::revoke_device),
+        )
         .route("/api/tokens", get(tokens::list).post(tokens::create))
         .route("/api/tokens/{token}", delete(tokens::revoke))
         .route("/api/shutdown", post(node::shutdown))

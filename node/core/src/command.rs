@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use revnet_protocol::act::{Level, Settings};
+use revnet_protocol::role::Target;
 use revnet_protocol::{
-    ChannelId, DeviceId, Imported, InviteId, InviteLink, MessageId, RevoltId, UserId,
+    ChannelId, DeviceId, DeviceRevocation, EnvelopeId, Imported, InviteId, InviteLink, MessageId,
+    Permissions, RevoltId, RoleId, UserId,
 };
 
 use crate::storage::Direction;
@@ -77,6 +79,8 @@ pub enum Command {
         revolt: RevoltId,
         /// What it is like; the name must be present.
         edit: ChannelEdit,
+        /// Whether only admins and those whom exceptions name see it. It then has secrets of its own.
+        private: bool,
     },
     /// Changes a channel.
     EditChannel {
@@ -146,6 +150,92 @@ pub enum Command {
         /// The new level.
         level: Option<Level>,
     },
+    /// Removes somebody for good, or lifts that.
+    Ban {
+        /// From which revolt.
+        revolt: RevoltId,
+        /// Whom.
+        user: UserId,
+        /// Whether they are banned from now on. Lifting a ban lets nobody in by itself.
+        on: bool,
+    },
+    /// Who is banned.
+    ListBans {
+        /// From which revolt.
+        revolt: RevoltId,
+    },
+    /// Hides what somebody says until a time.
+    Timeout {
+        /// In which revolt.
+        revolt: RevoltId,
+        /// Who.
+        user: UserId,
+        /// Unix milliseconds; none lifts it.
+        until_ms: Option<u64>,
+    },
+    /// The roles of a revolt, that of everyone last.
+    ListRoles {
+        /// Of which revolt.
+        revolt: RevoltId,
+    },
+    /// Makes a role.
+    CreateRole {
+        /// In which revolt.
+        revolt: RevoltId,
+        /// What it is like; the name must be present.
+        edit: RoleEdit,
+    },
+    /// Changes a role, or removes it.
+    EditRole {
+        /// In which revolt.
+        revolt: RevoltId,
+        /// Which; [`RoleId::EVERYONE`] has only permissions.
+        role: RoleId,
+        /// What changes.
+        edit: RoleEdit,
+    },
+    /// Gives somebody a role, or takes it away.
+    Grant {
+        /// In which revolt.
+        revolt: RevoltId,
+        /// Whom.
+        user: UserId,
+        /// Which.
+        role: RoleId,
+        /// Whether they have it from now on.
+        on: bool,
+    },
+    /// Sets what some people may do in one channel, beside their roles. Nothing allowed and nothing denied ends
+    /// the exception.
+    SetException {
+        /// Where.
+        at: Place,
+        /// For whom.
+        target: Target,
+        /// Beyond their roles.
+        allow: Permissions,
+        /// In spite of their roles.
+        deny: Permissions,
+    },
+    /// What a member may do now: "view as".
+    Permissions {
+        /// In which revolt.
+        revolt: RevoltId,
+        /// Who; none for oneself.
+        user: Option<UserId>,
+        /// In which channel; none for the whole revolt.
+        channel: Option<ChannelId>,
+    },
+    /// Every act, and why it counts or not.
+    Audit {
+        /// Of which revolt.
+        revolt: RevoltId,
+    },
+    /// Takes back one of the own devices in every revolt.
+    RevokeDevice {
+        /// Signed by the own root key.
+        revocation: DeviceRevocation,
+    },
     /// The documents of a revolt, for export.
     ListDocuments {
         /// Of which revolt.
@@ -188,6 +278,21 @@ pub struct ChannelEdit {
     pub archived: Option<bool>,
 }
 
+/// Properties of a role to set; the others stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleEdit {
+    /// At most 64 bytes.
+    pub name: Option<String>,
+    /// Its place in the order, from 0 to 1000 and below the own level.
+    pub position: Option<Level>,
+    /// Red, green, blue.
+    pub color: Option<[u8; 3]>,
+    /// What it allows.
+    pub permissions: Option<Permissions>,
+    /// Whether it is gone.
+    pub removed: Option<bool>,
+}
+
 /// A message to send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Draft {
@@ -226,6 +331,16 @@ pub enum Reply {
     Log(Vec<MessageView>),
     /// To `ListMembers`.
     Members(Vec<MemberInfo>),
+    /// To `ListBans`.
+    Bans(Vec<BanInfo>),
+    /// To `ListRoles`.
+    Roles(Vec<RoleInfo>),
+    /// To `CreateRole` and `EditRole`, unless the role is gone.
+    Role(RoleInfo),
+    /// To `Permissions`.
+    Permissions(Permissions),
+    /// To `Audit`, causes before effects.
+    Audit(Vec<AuditEntry>),
     /// To `ListDocuments`.
     Documents(Vec<DocumentInfo>),
     /// To `ExportDocument`.
@@ -254,7 +369,7 @@ pub enum CommandError {
     NotFound(&'static str),
     /// The author's level doesn't allow it.
     #[error("not permitted: {0}")]
-    NotPermitted(&'static str),
+    NotPermitted(String),
     /// A value is out of its limits.
     #[error("{0}")]
     Invalid(String),
@@ -342,6 +457,72 @@ pub struct ChannelInfo {
     pub archived: bool,
     /// Events known here.
     pub events: u64,
+    /// Not everybody sees it; it has secrets of its own.
+    pub private: bool,
+    /// What some people may do here, beside their roles.
+    pub exceptions: Vec<ExceptionInfo>,
+    /// What the own person may do here.
+    pub permissions: Permissions,
+}
+
+/// What some people may do in a channel, beside their roles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExceptionInfo {
+    /// For whom.
+    pub target: Target,
+    /// Beyond their roles.
+    pub allow: Permissions,
+    /// In spite of their roles.
+    pub deny: Permissions,
+}
+
+/// A role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleInfo {
+    /// Its id; [`RoleId::EVERYONE`] for what everybody has.
+    pub id: RoleId,
+    /// Its name; that of everyone is `everyone`.
+    pub name: String,
+    /// Its place in the order.
+    pub position: Level,
+    /// Red, green, blue.
+    pub color: Option<[u8; 3]>,
+    /// What it allows.
+    pub permissions: Permissions,
+    /// How many members have it.
+    pub members: usize,
+}
+
+/// Somebody who is banned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BanInfo {
+    /// Who.
+    pub user: UserId,
+    /// What they were called last.
+    pub name: String,
+}
+
+/// One act of a revolt's control stream with its verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// The act.
+    pub id: EnvelopeId,
+    /// When it was written by its author's clock, in Unix milliseconds.
+    pub at_ms: u64,
+    /// Whose device wrote it, by what its author knew.
+    pub by: Option<UserId>,
+    /// What they are called; empty for strangers.
+    pub by_name: String,
+    /// The device.
+    pub device: DeviceId,
+    /// The kind of act: `create`, `invite`, `ban` …
+    pub act: &'static str,
+    /// What it is about, in words; may be empty.
+    pub about: String,
+    /// Whether it counts.
+    pub counts: bool,
+    /// Why, in words.
+    pub why: String,
 }
 
 /// A member.
@@ -351,8 +532,14 @@ pub struct MemberInfo {
     pub user: UserId,
     /// What they are called.
     pub name: String,
-    /// What they may do.
+    /// How high they stand.
     pub level: Level,
+    /// Their roles, without that of everyone.
+    pub roles: Vec<RoleId>,
+    /// What they may do in the whole revolt.
+    pub permissions: Permissions,
+    /// Until when they are silenced, in Unix milliseconds.
+    pub silenced_until_ms: Option<u64>,
     /// Their devices.
     pub devices: Vec<DeviceId>,
     /// One of the devices is linked, or is this one.

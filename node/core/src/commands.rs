@@ -1,16 +1,16 @@
 //! Carrying out what people ask.
 
 use revnet_protocol::act::{
-    Act, Audience, Channel, ChannelKind, Genesis, Invite, Keep, KeyRotate, Level, SetMember,
-    Settings, SignedGenesis,
+    Act, Audience, Channel, ChannelKind, Genesis, Invite, Keep, KeyRotate, Settings, SignedGenesis,
 };
 use revnet_protocol::epoch::{EpochSecret, chunk_root, seal_slots};
 use revnet_protocol::limits::{MAX_EMOJI, MAX_NAME, MAX_TOPIC};
 use revnet_protocol::{
-    ChannelId, Content, InviteLink, InviteSecret, MessageId, RevoltId, StreamId, UserId,
+    ChannelId, Content, InviteLink, InviteSecret, MessageId, Permission, RevoltId, StreamId,
 };
 
 use revnet_crdt::authority::Wish;
+use revnet_protocol::role::Grant;
 
 use crate::command::{ChannelEdit, Command, CommandError, Draft, Notice, Place, Reply};
 use crate::core::{Core, Waiting};
@@ -24,13 +24,13 @@ const MAX_PAGE: usize = 1000;
 /// Most messages in one send.
 const MAX_SEND: usize = 1000;
 
-type Outcome = Result<Option<Reply>, CommandError>;
+pub(crate) type Outcome = Result<Option<Reply>, CommandError>;
 
 fn invalid(text: impl Into<String>) -> CommandError {
     CommandError::Invalid(text.into())
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), CommandError> {
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), CommandError> {
     if name.trim().is_empty() {
         return Err(invalid(format!("the {what} must not be empty")));
     }
@@ -78,13 +78,7 @@ impl Core {
             Command::ShowRevolt { revolt } => self.show(&revolt),
             Command::EditRevolt { revolt, settings } => {
                 check_settings(&settings)?;
-                self.act(
-                    id,
-                    revolt,
-                    Wish::ManageChannels,
-                    &Act::Settings(settings),
-                    Self::show,
-                )
+                self.act(id, revolt, &Act::Settings(settings), Self::show)
             }
             Command::LeaveRevolt { revolt } => self.leave(id, revolt),
             Command::CreateInvite {
@@ -105,16 +99,16 @@ impl Core {
                     return Err(CommandError::NotFound("invite"));
                 }
                 let keep = self.joins_by(&revolt, &invite);
-                self.act(
-                    id,
-                    revolt,
-                    Wish::Invite,
-                    &Act::RevokeInvite { invite, keep },
-                    |_, _| Ok(Some(Reply::Done)),
-                )
+                self.act(id, revolt, &Act::RevokeInvite { invite, keep }, |_, _| {
+                    Ok(Some(Reply::Done))
+                })
             }
             Command::Join { link } => self.join(id, &link),
-            Command::CreateChannel { revolt, edit } => self.create_channel(id, revolt, edit),
+            Command::CreateChannel {
+                revolt,
+                edit,
+                private,
+            } => self.create_channel(id, revolt, edit, private),
             Command::EditChannel {
                 revolt,
                 channel,
@@ -183,6 +177,40 @@ impl Core {
                 user,
                 level,
             } => self.set_member(id, revolt, user, level),
+            Command::Ban { revolt, user, on } => self.ban_member(id, revolt, user, on),
+            Command::ListBans { revolt } => Ok(Some(Reply::Bans(self.bans(&revolt)?))),
+            Command::Timeout {
+                revolt,
+                user,
+                until_ms,
+            } => self.timeout(id, revolt, user, until_ms),
+            Command::ListRoles { revolt } => Ok(Some(Reply::Roles(self.roles(&revolt)?))),
+            Command::CreateRole { revolt, edit } => self.edit_role(id, revolt, None, edit),
+            Command::EditRole { revolt, role, edit } => {
+                self.edit_role(id, revolt, Some(role), edit)
+            }
+            Command::Grant {
+                revolt,
+                user,
+                role,
+                on,
+            } => self.grant(id, revolt, Grant { user, role, on }),
+            Command::SetException {
+                at,
+                target,
+                allow,
+                deny,
+            } => self.set_exception(id, at, target, (allow, deny)),
+            Command::Permissions {
+                revolt,
+                user,
+                channel,
+            } => {
+                let held = self.permissions(&revolt, user, channel)?;
+                Ok(Some(Reply::Permissions(held)))
+            }
+            Command::Audit { revolt } => Ok(Some(Reply::Audit(self.audit(&revolt)?))),
+            Command::RevokeDevice { revocation } => self.revoke_device(id, &revocation),
             Command::ListDocuments { revolt } => {
                 Ok(Some(Reply::Documents(self.documents(&revolt)?)))
             }
@@ -198,16 +226,15 @@ impl Core {
         Ok(Some(Reply::Revolt(Box::new(self.revolt_detail(revolt)?))))
     }
 
-    /// Writes an act, if this person may, and answers with `reply` when it is durable.
-    fn act(
+    /// Writes an act, if it would count, and answers with `reply` when it is durable.
+    pub(crate) fn act(
         &mut self,
         id: u64,
         revolt: RevoltId,
-        wish: Wish,
         act: &Act,
         reply: impl FnOnce(&mut Self, &RevoltId) -> Outcome,
     ) -> Outcome {
-        self.permitted(&revolt, wish)?;
+        self.would_count(&revolt, act)?;
         let secret = self.writing_secret(&revolt)?;
         // The act must count before the answer is made, and the answer waits for the disk.
         self.author(revolt, act, &secret, Vec::new());
@@ -226,28 +253,37 @@ impl Core {
         }
     }
 
-    fn permitted(&self, revolt: &RevoltId, wish: Wish) -> Result<(), CommandError> {
+    pub(crate) fn permitted(&self, revolt: &RevoltId, wish: Wish) -> Result<(), CommandError> {
         let authority = &self.revolt(revolt)?.authority;
         let judgement = authority.judge(
             &self.device(),
             &authority.heads(),
-            authority.newest_hlc(),
+            authority.newest_hlc().next(self.unix_ms()),
             wish,
         );
         if judgement.allowed {
             return Ok(());
         }
         Err(CommandError::NotPermitted(match wish {
-            Wish::Post => "you are not a member (any more)",
-            Wish::Rotate => "only members rotate keys",
-            Wish::Moderate | Wish::ManageChannels | Wish::Invite | Wish::ManageMembers => {
-                "this takes an admin of the revolt"
+            _ if judgement.level.is_none() => "you are not a member (any more)".into(),
+            Wish::Belong => "you are not a member (any more)".into(),
+            Wish::Say(permission, channel)
+                if authority
+                    .permissions(&self.user(), Some(&channel))
+                    .has(permission) =>
+            {
+                "you are silenced for a while (`revnet member list` says until when)".into()
+            }
+            Wish::Act(permission) | Wish::Say(permission, _) => {
+                format!(
+                    "this takes the permission '{permission}', which somebody above you can give you"
+                )
             }
         }))
     }
 
     /// The secret to write acts with. After a removal a new epoch comes first.
-    fn writing_secret(&mut self, id: &RevoltId) -> Result<EpochSecret, CommandError> {
+    pub(crate) fn writing_secret(&mut self, id: &RevoltId) -> Result<EpochSecret, CommandError> {
         if self
             .revolt(id)?
             .authority
@@ -269,7 +305,7 @@ impl Core {
         self.me.name.clone_from(&name);
         let revolts: Vec<_> = self.revolts.keys().copied().collect();
         for revolt in revolts {
-            if self.permitted(&revolt, Wish::Post).is_ok()
+            if self.permitted(&revolt, Wish::Belong).is_ok()
                 && let Ok(secret) = self.writing_secret(&revolt)
             {
                 self.author(
@@ -410,7 +446,7 @@ impl Core {
             expires_ms,
             max_uses,
         });
-        self.act(id, revolt, Wish::Invite, &act, move |core, revolt| {
+        self.act(id, revolt, &act, move |core, revolt| {
             let known = core.revolt(revolt)?;
             let link = InviteLink {
                 revolt: *revolt,
@@ -430,7 +466,13 @@ impl Core {
         })
     }
 
-    fn create_channel(&mut self, id: u64, revolt: RevoltId, edit: ChannelEdit) -> Outcome {
+    fn create_channel(
+        &mut self,
+        id: u64,
+        revolt: RevoltId,
+        edit: ChannelEdit,
+        private: bool,
+    ) -> Outcome {
         let name = edit
             .name
             .clone()
@@ -448,19 +490,19 @@ impl Core {
             }
             channels.keys().copied().collect()
         };
+        if private {
+            self.permitted(&revolt, Wish::Act(Permission::ManageRoles))?;
+        }
         let act = Act::Channel(channel_act(None, edit));
-        self.act(
-            id,
-            revolt,
-            Wish::ManageChannels,
-            &act,
-            move |core, revolt| {
-                let channels = &core.revolt(revolt)?.authority.state().channels;
-                let new = channels.keys().find(|id| !before.contains(id)).copied();
-                let new = new.ok_or(CommandError::NotFound("channel"))?;
-                Ok(Some(Reply::Channel(core.channel_info(revolt, &new)?)))
-            },
-        )
+        self.act(id, revolt, &act, move |core, revolt| {
+            let channels = &core.revolt(revolt)?.authority.state().channels;
+            let new = channels.keys().find(|id| !before.contains(id)).copied();
+            let new = new.ok_or(CommandError::NotFound("channel"))?;
+            if private {
+                core.close_channel(*revolt, new)?;
+            }
+            Ok(Some(Reply::Channel(core.channel_info(revolt, &new)?)))
+        })
     }
 
     fn edit_channel(
@@ -473,13 +515,9 @@ impl Core {
         self.channel_stream(&revolt, &channel)?;
         check_channel(&edit)?;
         let act = Act::Channel(channel_act(Some(channel), edit));
-        self.act(
-            id,
-            revolt,
-            Wish::ManageChannels,
-            &act,
-            move |core, revolt| Ok(Some(Reply::Channel(core.channel_info(revolt, &channel)?))),
-        )
+        self.act(id, revolt, &act, move |core, revolt| {
+            Ok(Some(Reply::Channel(core.channel_info(revolt, &channel)?)))
+        })
     }
 
     fn check_body(&self, text: &str) -> Result<(), CommandError> {
@@ -498,17 +536,17 @@ impl Core {
         }
     }
 
-    fn writable(&self, at: &Place) -> Result<StreamId, CommandError> {
+    fn writable(&self, at: &Place, permission: Permission) -> Result<StreamId, CommandError> {
         let stream = self.channel_stream(&at.revolt, &at.channel)?;
-        self.permitted(&at.revolt, Wish::Post)?;
+        self.permitted(&at.revolt, Wish::Say(permission, at.channel))?;
         if self.revolt(&at.revolt)?.authority.state().channels[&at.channel].archived {
-            return Err(CommandError::NotPermitted("the channel is archived"));
+            return Err(CommandError::NotPermitted("the channel is archived".into()));
         }
         Ok(stream)
     }
 
     fn send_messages(&mut self, id: u64, at: Place, messages: Vec<Draft>) -> Outcome {
-        let stream = self.writable(&at)?;
+        let stream = self.writable(&at, Permission::Send)?;
         if messages.is_empty() || messages.len() > MAX_SEND {
             return Err(invalid(format!("send 1 to {MAX_SEND} messages at a time")));
         }
@@ -551,7 +589,7 @@ impl Core {
 
     /// Changes a message that must be here, and for edits must be one's own.
     fn change(&mut self, id: u64, at: Place, message: MessageId, words: Words) -> Outcome {
-        let stream = self.writable(&at)?;
+        let stream = self.writable(&at, words.takes())?;
         let items = vec![Item { words, nonce: None }];
         let submission = Submission {
             command: Some(id),
@@ -613,54 +651,14 @@ impl Core {
         let own = author == Some(self.user());
         match submission.items.first().map(|item| &item.words) {
             Some(Words::Edit { .. }) if !own => Err(CommandError::NotPermitted(
-                "only its author edits a message",
+                "only its author edits a message".into(),
             )),
-            Some(Words::Delete { .. }) if !own => self.permitted(&revolt.id, Wish::Moderate),
+            Some(Words::Delete { .. }) if !own => {
+                let channel = submission.at.channel;
+                self.permitted(&revolt.id, Wish::Say(Permission::ManageMessages, channel))
+            }
             _ => Ok(()),
         }
-    }
-
-    fn set_member(
-        &mut self,
-        id: u64,
-        revolt: RevoltId,
-        user: UserId,
-        level: Option<Level>,
-    ) -> Outcome {
-        let known = self.revolt(&revolt)?;
-        let target = known
-            .level_of(&user)
-            .ok_or(CommandError::NotFound("member"))?;
-        let own = known
-            .level_of(&self.user())
-            .ok_or(CommandError::NotPermitted("you are not a member"))?;
-        if user == self.user() {
-            return Err(CommandError::NotPermitted(
-                "nobody changes their own level; leave the revolt instead",
-            ));
-        }
-        if target >= own || level.is_some_and(|level| level >= own) {
-            return Err(CommandError::NotPermitted(
-                "only people and levels below your own can be changed",
-            ));
-        }
-        let act = Act::SetMember(SetMember {
-            user,
-            level,
-            keep: None,
-        });
-        self.act(
-            id,
-            revolt,
-            Wish::ManageMembers,
-            &act,
-            move |core, revolt| {
-                if level.is_none() {
-                    core.rotate_if_due(*revolt);
-                }
-                Ok(Some(Reply::Done))
-            },
-        )
     }
 
     fn export(

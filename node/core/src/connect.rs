@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use revnet_crdt::authority::Wish;
 use revnet_protocol::epoch::MeetSecret;
-use revnet_protocol::{Act, DeviceId, InviteSecret, RevoltId, encode};
+use revnet_protocol::{Act, DeviceId, InviteSecret, Permission, RevoltId, encode};
 
 use crate::core::{Core, Timer};
 use crate::io::{Effect, Mono, SECOND};
@@ -310,7 +310,7 @@ impl Core {
             &self.device(),
             &authority.heads(),
             authority.newest_hlc(),
-            Wish::Invite,
+            Wish::Act(Permission::Invite),
         );
         if !may.allowed {
             return;

@@ -1,21 +1,68 @@
 //! Epoch secrets: asking for those that are missing, sealing them for who asks, following back-links,
 //! rotating.
 
+use revnet_crdt::authority::Recipient;
 use revnet_protocol::act::{Audience, KeyRotate};
 use revnet_protocol::epoch::{BackLink, EpochSecret, SlotChunk, chunk_root, seal_slots, slot_tag};
 use revnet_protocol::frame::{Frame, Refusal};
+use revnet_protocol::limits::MAX_SHARED_SLOTS;
 use revnet_protocol::seal::{HpkePublic, HpkeSecret};
-use revnet_protocol::{Act, DeviceId, InviteSecret, KeyId, RevoltId, encode};
+use revnet_protocol::{Act, DeviceCert, DeviceId, InviteSecret, KeyId, RevoltId, encode};
 
 use crate::chain::Waiting;
 use crate::core::{Core, Timer};
 use crate::io::SECOND;
 use crate::mutant::{Mutant, is_active, is_asked_again};
-use crate::revolt::secret_key;
+use crate::revolt::{Revolt, secret_key};
 use crate::storage::{Space, Write};
 
 /// Most secrets asked for at once.
 const MAX_ASKED: usize = 64;
+
+impl Revolt {
+    /// Whose devices see a closed channel and were not handed its newest secret: not the own one, and not the one that
+    /// made it.
+    fn lacking(&self, audience: &Audience, me: &DeviceCert) -> Vec<HpkePublic> {
+        let Some((epoch, _)) = self.newest_clean(audience) else {
+            return Vec::new();
+        };
+        if *audience == Audience::Revolt {
+            return Vec::new();
+        }
+        let has = |recipient: &Recipient, key: &HpkePublic| {
+            let holder = [me.device, epoch.by]
+                .map(Recipient::Device)
+                .contains(recipient);
+            let tag = slot_tag(&epoch.key_id, key);
+            holder || epoch.slots.iter().any(|slot| slot.tag == tag)
+        };
+        let recipients = self.authority.state().recipients(audience).into_iter();
+        let lacking = recipients.filter(|(recipient, key)| !has(recipient, key));
+        lacking.map(|(_, key)| key).collect()
+    }
+
+    /// Whether secrets are to be made or handed on.
+    pub(crate) fn is_key_work_due(&self, me: &DeviceCert) -> bool {
+        let state = self.authority.state();
+        self.audiences(&me.user).iter().any(|audience| {
+            let lacks = *audience != Audience::Revolt && self.newest_clean(audience).is_none();
+            lacks || state.rotation_due(audience) || !self.lacking(audience, me).is_empty()
+        })
+    }
+
+    /// Whether a device may have a secret: it is let in, and its owner in every audience whose secret it is. A
+    /// secret can come before the acts that led to it, and with them perhaps the asker's removal.
+    fn may_have(&self, device: &DeviceId, key_id: &KeyId) -> bool {
+        let audiences = self.authority.audiences_of(key_id);
+        let state = self.authority.state();
+        let user = state.user_of(device).map(|(user, _)| user);
+        let is_in = |audience: &Audience| {
+            *audience == Audience::Revolt || user.is_some_and(|user| state.is_in(audience, &user))
+        };
+        let read = !audiences.is_empty() || is_active(Mutant::KeysUnread);
+        read && (audiences.iter().all(is_in) || is_active(Mutant::KeysForAll))
+    }
+}
 
 impl Core {
     /// Asks a peer for the secrets that chains of a revolt wait for.
@@ -74,11 +121,11 @@ impl Core {
             return self.blame(peer, "asked for too many keys");
         }
         let known = &self.revolts[&revolt];
-        // A secret can come before the acts that led to it, and with them perhaps the asker's removal.
-        let is_read =
-            |key_id: &KeyId| known.authority.has_rotation(key_id) || is_active(Mutant::KeysUnread);
         let mut chunks = Vec::new();
-        for key_id in key_ids {
+        for key_id in key_ids
+            .iter()
+            .filter(|key_id| known.may_have(&peer, key_id))
+        {
             let tag = slot_tag(key_id, &recipient);
             let own_chunks = known.chunks.get(key_id).into_iter().flatten();
             let ready = own_chunks
@@ -90,7 +137,7 @@ impl Core {
                     key_id: *key_id,
                     slots: vec![slot],
                 });
-            } else if let Some(secret) = known.secrets.get(key_id).filter(|_| is_read(key_id)) {
+            } else if let Some(secret) = known.secrets.get(key_id) {
                 chunks.extend(seal_slots(secret, &revolt, &[recipient], &mut self.rng));
             }
         }
@@ -133,19 +180,32 @@ impl Core {
         self.store(writes, None);
     }
 
-    /// Opens earlier secrets that rotations sealed under known ones, as far back as they lead.
+    /// Opens secrets that were handed on, and earlier ones that rotations sealed under known ones, as far back as
+    /// they lead.
     pub(crate) fn follow_back_links(&mut self, id: RevoltId) {
         loop {
             let Some(revolt) = self.revolts.get(&id) else {
                 return;
             };
             let epochs = revolt.authority.state().epochs.values().flatten();
-            let found: Vec<EpochSecret> = epochs
+            let own = self.me.keys.hpke();
+            let shared = epochs
+                .clone()
+                .filter(|epoch| !revolt.secrets.contains_key(&epoch.key_id))
+                .filter_map(|epoch| {
+                    let chunk = SlotChunk {
+                        key_id: epoch.key_id,
+                        slots: epoch.slots.clone(),
+                    };
+                    chunk.open(&id, own)
+                });
+            let linked = epochs
+                .clone()
                 .filter_map(|epoch| Some((revolt.secrets.get(&epoch.key_id)?, epoch)))
                 .flat_map(|(secret, epoch)| epoch.back_links.iter().map(move |link| (secret, link)))
                 .filter(|(_, link)| !revolt.secrets.contains_key(&link.key_id))
-                .filter_map(|(secret, link)| link.open(secret).ok())
-                .collect();
+                .filter_map(|(secret, link)| link.open(secret).ok());
+            let found: Vec<EpochSecret> = shared.chain(linked).collect();
             if found.is_empty() {
                 return;
             }
@@ -153,23 +213,47 @@ impl Core {
         }
     }
 
+    /// Makes the secrets that are due, and hands those of closed channels on.
     pub(crate) fn rotate_if_due(&mut self, id: RevoltId) {
         let Some(revolt) = self.revolts.get(&id) else {
             return;
         };
-        let member = revolt.level_of(&self.user()).is_some();
-        if !member || !revolt.authority.state().rotation_due(&Audience::Revolt) {
-            return;
+        if revolt.is_key_work_due(&self.me.cert) && !self.may_author(&id) {
+            return self.arm(Timer::Rotate(id), SECOND);
         }
-        if self.may_author(&id) {
-            self.rotate(id);
-        } else {
-            self.arm(Timer::Rotate(id), SECOND);
+        let user = self.user();
+        for audience in revolt.audiences(&user) {
+            let revolt = &self.revolts[&id];
+            let lacks = audience != Audience::Revolt && revolt.newest_clean(&audience).is_none();
+            if lacks || revolt.authority.state().rotation_due(&audience) {
+                self.rotate(id, audience);
+            }
+            self.share(id, audience);
         }
     }
 
-    /// Starts a new epoch for those who are members now.
-    pub(crate) fn rotate(&mut self, id: RevoltId) {
+    /// Hands the secret of a closed channel to those who see it and were not handed it yet. It goes through the
+    /// control stream: between two who see the channel may be only others.
+    fn share(&mut self, id: RevoltId, audience: Audience) {
+        let Some(revolt) = self.revolts.get(&id) else {
+            return;
+        };
+        let lacking = revolt.lacking(&audience, &self.me.cert);
+        let (Some((_, secret)), Some(under)) =
+            (revolt.newest_clean(&audience), revolt.sending_secret())
+        else {
+            return;
+        };
+        let (secret, under) = (secret.clone(), under.clone());
+        for part in lacking.chunks(MAX_SHARED_SLOTS) {
+            for chunk in seal_slots(&secret, &id, part, &mut self.rng) {
+                self.author(id, &Act::KeyShare(chunk), &under, Vec::new());
+            }
+        }
+    }
+
+    /// Starts a new epoch for those who are in an audience now.
+    pub(crate) fn rotate(&mut self, id: RevoltId, audience: Audience) {
         if is_active(Mutant::NoRotation) {
             return;
         }
@@ -179,18 +263,27 @@ impl Core {
             return;
         };
         let state = revolt.authority.state();
-        let recipients: Vec<HpkePublic> =
-            state.recipients().into_iter().map(|(_, key)| key).collect();
+        // Those of a closed channel get theirs by the control stream.
+        let mut recipients = state.recipients(&audience);
+        recipients.retain(|_| audience == Audience::Revolt);
+        let recipients: Vec<HpkePublic> = recipients.into_iter().map(|(_, key)| key).collect();
         let chunks = seal_slots(&secret, &id, &recipients, &mut self.rng);
-        let back_links = revolt
-            .meeting_secrets()
-            .iter()
-            .take(1)
+        let earlier = revolt.known_secrets(&audience).into_iter().take(1);
+        let back_links = earlier
             .map(|earlier| BackLink::seal(&secret, earlier))
             .collect();
+        // A new secret of the revolt is announced under itself, so that newcomers read it and those who were
+        // removed don't; that of a channel for all members, who could else not go on in the chain.
+        let under = match audience {
+            Audience::Revolt => secret.clone(),
+            Audience::Channel(_) => match revolt.sending_secret() {
+                Some(known) => known.clone(),
+                None => return,
+            },
+        };
         let act = Act::KeyRotate(KeyRotate {
-            audience: Audience::Revolt,
-            generation: state.generation_after(&Audience::Revolt),
+            audience,
+            generation: state.generation_after(&audience),
             key_id: secret.key_id(),
             chunk_root: chunk_root(&chunks),
             back_links,
@@ -203,9 +296,11 @@ impl Core {
         writes.extend(chunks.iter().map(|chunk| chunk_write(&id, chunk)));
         let revolt = self.revolts.get_mut(&id).expect("looked up above");
         revolt.chunks.insert(secret.key_id(), chunks);
-        revolt.secrets.insert(secret.key_id(), secret.clone());
-        // Under the new secret, so that newcomers read it and those who were removed don't.
-        self.author(id, &act, &secret, writes);
+        revolt.secrets.insert(secret.key_id(), secret);
+        self.author(id, &act, &under, writes);
+        if audience != Audience::Revolt {
+            self.share(id, audience);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! What is accepted, shown, sent or encrypted is decided here or below, never in the runtime around.
 
+mod audit;
 mod chain;
 pub mod command;
 mod commands;
@@ -17,6 +18,7 @@ mod join;
 mod keys;
 mod link;
 pub mod mutant;
+mod people;
 mod query;
 pub mod rebuild;
 mod receive;

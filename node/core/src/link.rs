@@ -361,6 +361,8 @@ impl Core {
             .get(revolt)
             .and_then(|invite| state.invites.get(invite))
         {
+            // A newer link doesn't help who is banned.
+            Some(_) if known.is_banned(peer) => Err(Refusal::InviteEnded),
             // Whoever was removed may hold a link from before; it doesn't lead back in.
             Some(invite) if invite.stale && state.user_of(peer).is_some() => {
                 Err(Refusal::InviteEnded)

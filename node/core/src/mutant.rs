@@ -34,11 +34,13 @@ pub enum Mutant {
     KeysUnread,
     /// That something was dropped is forgotten, so the cursor skips it.
     DroppedForgotten,
+    /// The secrets of closed channels are handed to every member.
+    KeysForAll,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::GossipBeforeDurable,
         Self::AnswerBeforeDurable,
         Self::HeldBeforeDurable,
@@ -51,6 +53,7 @@ impl Mutant {
         Self::KeysAskedOnce,
         Self::KeysUnread,
         Self::DroppedForgotten,
+        Self::KeysForAll,
     ];
 
     /// The fault in words with hyphens.
@@ -69,6 +72,7 @@ impl Mutant {
             Self::KeysAskedOnce => "keys-asked-once",
             Self::KeysUnread => "keys-unread",
             Self::DroppedForgotten => "dropped-forgotten",
+            Self::KeysForAll => "keys-for-all",
         }
     }
 }

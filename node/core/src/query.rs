@@ -1,14 +1,16 @@
 //! Reading: from stored envelopes to messages as they are shown.
 
-use revnet_crdt::authority::Wish;
+use revnet_crdt::authority::{ChannelState, Wish};
 use revnet_crdt::change::{Expected, check_change};
 use revnet_crdt::document::Document;
 use revnet_crdt::view::{Said, Shown, fold};
-use revnet_protocol::{Content, Envelope, EpochSecret, Event, MessageId, RevoltId, StreamId};
+use revnet_protocol::{
+    Content, Envelope, EpochSecret, Event, MessageId, Permission, RevoltId, StreamId,
+};
 
 use crate::command::{
-    ChannelInfo, CommandError, DocumentInfo, InviteInfo, MemberInfo, MessageView, Notice, PeerInfo,
-    Place, Reply, RevoltDetail, RevoltInfo, Status,
+    ChannelInfo, CommandError, DocumentInfo, ExceptionInfo, InviteInfo, MemberInfo, MessageView,
+    Notice, PeerInfo, Place, Reply, RevoltDetail, RevoltInfo, Status,
 };
 use crate::core::{Core, SHOW_AHEAD_MS, Waiting};
 use crate::storage::{Direction, PageRow, Query};
@@ -34,6 +36,16 @@ pub(crate) fn read_event(envelope: &Envelope, secret: &EpochSecret) -> Option<(M
     };
     let checked = check_change(&change, &expected).ok()?;
     Some((checked.id, Event::decode(&checked.value).ok()?))
+}
+
+fn exceptions(channel: &ChannelState) -> Vec<ExceptionInfo> {
+    let all = channel.exceptions.iter();
+    all.map(|(target, exception)| ExceptionInfo {
+        target: *target,
+        allow: exception.allow,
+        deny: exception.deny,
+    })
+    .collect()
 }
 
 impl Core {
@@ -117,10 +129,19 @@ impl Core {
     ) -> Option<Said> {
         let authority = &self.revolts.get(&revolt)?.authority;
         let header = &envelope.header;
-        let judge = |wish| authority.judge(&header.device, &header.control_heads, id.hlc, wish);
-        let post = judge(Wish::Post);
-        // Only a deletion of somebody else's message asks for more than posting.
-        let moderates = matches!(event, Event::Delete { .. }) && judge(Wish::Moderate).allowed;
+        let channel = self.streams.get(&header.stream)?.channel?;
+        let judge = |permission| {
+            let wish = Wish::Say(permission, channel);
+            authority.judge(&header.device, &header.control_heads, id.hlc, wish)
+        };
+        let said = judge(match &event {
+            Event::Message { .. } | Event::Edit { .. } => Permission::Send,
+            Event::Delete { .. } => Permission::View,
+            Event::React { .. } => Permission::React,
+        });
+        // Only a deletion of somebody else's message asks for more.
+        let moderates =
+            matches!(event, Event::Delete { .. }) && judge(Permission::ManageMessages).allowed;
         let content = envelope
             .open_body(secret)
             .ok()
@@ -129,8 +150,8 @@ impl Core {
             .and_then(|body| Content::decode(&body).ok());
         Some(Said {
             id,
-            user: post.user?,
-            shown: post.allowed,
+            user: said.user?,
+            shown: said.allowed,
             moderates,
             event,
             content,
@@ -243,12 +264,16 @@ impl Core {
     }
 
     fn channels(&self, id: &RevoltId) -> Result<Vec<ChannelInfo>, CommandError> {
-        let state = self.revolt(id)?.authority.state();
-        let mut channels: Vec<_> = state
-            .channels
-            .iter()
+        let authority = &self.revolt(id)?.authority;
+        let held = |channel| authority.permissions(&self.user(), Some(channel));
+        let channels = authority.state().channels.iter();
+        let seen = channels.filter(|(id, _)| held(*id).has(Permission::View));
+        let mut channels: Vec<_> = seen
             .map(|(channel, state)| ChannelInfo {
                 id: *channel,
+                private: state.viewers.is_some(),
+                exceptions: exceptions(state),
+                permissions: held(channel),
                 name: state.name.clone(),
                 topic: state.topic.clone(),
                 category: state.category.clone(),
@@ -288,6 +313,9 @@ impl Core {
                 user: *user,
                 name: member.name.clone(),
                 level: member.level,
+                roles: member.roles.iter().copied().collect(),
+                permissions: member.permissions,
+                silenced_until_ms: member.silenced_until_ms,
                 devices: member.devices.keys().copied().collect(),
                 online: member
                     .devices

@@ -7,7 +7,7 @@ use revnet_crdt::change::{Expected, check_change};
 use revnet_protocol::envelope::{Authentic, Envelope, Run};
 use revnet_protocol::frame::Gossip;
 use revnet_protocol::{
-    Act, DeviceId, EnvelopeId, Event, KeyId, MessageId, RevoltId, StreamId, encode,
+    Act, Audience, DeviceId, EnvelopeId, Event, KeyId, MessageId, RevoltId, StreamId, encode,
 };
 
 use crate::chain::{Chain, Waiting as ChainWaiting};
@@ -616,7 +616,12 @@ impl Core {
 fn act_of(value: &[u8], key_id: &KeyId) -> Option<Act> {
     let act = Act::decode(value).ok()?;
     match &act {
-        Act::KeyRotate(rotate) if rotate.key_id != *key_id => None,
+        // Rotations of a channel's secret are for all to read, who could else not go on in the chain.
+        Act::KeyRotate(rotate)
+            if rotate.audience == Audience::Revolt && rotate.key_id != *key_id =>
+        {
+            None
+        }
         _ => Some(act),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use revnet_crdt::authority::Authority;
+use revnet_crdt::authority::{Authority, Epoch};
 use revnet_protocol::act::{Audience, Level};
 use revnet_protocol::epoch::{EpochSecret, SlotChunk};
-use revnet_protocol::{ChannelId, KeyId, RevoltId, StreamId, UserId, decode, encode};
+use revnet_protocol::{ChannelId, KeyId, Permission, RevoltId, StreamId, UserId, decode, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, Stream};
@@ -105,21 +105,74 @@ impl Revolt {
             .is_some_and(|(_, current)| current)
     }
 
+    /// Whether a device is somebody's who is banned.
+    pub(crate) fn is_banned(&self, device: &revnet_protocol::DeviceId) -> bool {
+        let state = self.authority.state();
+        let user = state.user_of(device).map(|(user, _)| user);
+        user.and_then(|user| state.former.get(&user))
+            .is_some_and(|former| former.banned)
+    }
+
     /// Whether no other device is a member's.
     pub(crate) fn is_alone(&self, device: &revnet_protocol::DeviceId) -> bool {
         let members = self.authority.state().members.values();
         members.flat_map(|m| m.devices.keys()).all(|d| d == device)
     }
 
-    /// The secret to write with now.
+    /// The secret to write with now where everybody reads.
     pub(crate) fn sending_secret(&self) -> Option<&EpochSecret> {
         let epoch = self.authority.state().sending_epoch(&Audience::Revolt)?;
         self.secrets.get(&epoch.key_id)
     }
 
-    /// The newest secrets that are known, newest first: for meeting, where old ones help latecomers.
+    /// The secret to write with now for an audience. In a closed channel the newest known: one that was
+    /// announced and is kept back by who made it must not silence the others.
+    pub(crate) fn secret_for(&self, audience: &Audience) -> Option<&EpochSecret> {
+        if *audience == Audience::Revolt {
+            return self.sending_secret();
+        }
+        self.newest_clean(audience).map(|(_, secret)| secret)
+    }
+
+    /// The newest epoch that only the right people hold and whose secret is known here.
+    pub(crate) fn newest_clean(&self, audience: &Audience) -> Option<(&Epoch, &EpochSecret)> {
+        let epochs = self.authority.state().epochs.get(audience)?;
+        let clean = epochs.iter().rev().filter(|epoch| !epoch.tainted);
+        clean
+            .filter_map(|epoch| Some((epoch, self.secrets.get(&epoch.key_id)?)))
+            .next()
+    }
+
+    /// The revolt, and the closed channels that somebody sees.
+    pub(crate) fn audiences(&self, user: &UserId) -> Vec<Audience> {
+        let state = self.authority.state();
+        let closed = state.channels.iter();
+        let closed = closed.filter(|(_, channel)| channel.viewers.is_some() && !channel.archived);
+        let closed = closed.map(|(id, _)| Audience::Channel(*id));
+        std::iter::once(Audience::Revolt)
+            .chain(closed)
+            .filter(|audience| state.is_in(audience, user))
+            .collect()
+    }
+
+    /// The audiences that somebody belongs to and whose secrets are due for a change: the revolt first.
+    pub(crate) fn due_rotations(&self, user: &UserId) -> Vec<Audience> {
+        let state = self.authority.state();
+        let mut audiences = self.audiences(user);
+        audiences.retain(|audience| state.rotation_due(audience));
+        audiences
+    }
+
+    /// The newest secrets of the revolt that are known, newest first: for meeting, where old ones help latecomers.
     pub(crate) fn meeting_secrets(&self) -> Vec<&EpochSecret> {
-        let Some(epochs) = self.authority.state().epochs.get(&Audience::Revolt) else {
+        let mut known = self.known_secrets(&Audience::Revolt);
+        known.truncate(MEETING_GENERATIONS);
+        known
+    }
+
+    /// The secrets of an audience that are known, newest first.
+    pub(crate) fn known_secrets(&self, audience: &Audience) -> Vec<&EpochSecret> {
+        let Some(epochs) = self.authority.state().epochs.get(audience) else {
             return Vec::new();
         };
         let mut known: Vec<_> = epochs
@@ -133,11 +186,7 @@ impl Revolt {
             })
             .collect();
         known.sort_by_key(|(generation, key_id, _)| std::cmp::Reverse((*generation, *key_id)));
-        known
-            .into_iter()
-            .take(MEETING_GENERATIONS)
-            .map(|(_, _, secret)| secret)
-            .collect()
+        known.into_iter().map(|(_, _, secret)| secret).collect()
     }
 
     pub(crate) fn outbox_len(&self) -> usize {
@@ -175,11 +224,7 @@ impl Core {
         for revolt in revolts {
             self.reopen(revolt);
             self.refresh_topics(revolt);
-            if self.revolts[&revolt]
-                .authority
-                .state()
-                .rotation_due(&Audience::Revolt)
-            {
+            if self.revolts[&revolt].is_key_work_due(&self.me.cert) {
                 self.arm(Timer::Rotate(revolt), SECOND);
             }
         }
@@ -252,7 +297,8 @@ impl Core {
         channel: &ChannelId,
     ) -> Result<StreamId, CommandError> {
         let revolt = self.revolt(revolt)?;
-        if revolt.authority.state().channels.contains_key(channel) {
+        let held = revolt.authority.permissions(&self.user(), Some(channel));
+        if revolt.authority.state().channels.contains_key(channel) && held.has(Permission::View) {
             Ok(StreamId::channel(&revolt.id, channel))
         } else {
             Err(CommandError::NotFound("channel"))
@@ -296,11 +342,8 @@ impl Core {
         self.refresh_topics(id);
         self.continue_join(id);
         self.pull_from_unheard(id);
-        if self
-            .revolts
-            .get(&id)
-            .is_some_and(|r| r.authority.state().rotation_due(&Audience::Revolt))
-        {
+        let due = self.revolts.get(&id);
+        if due.is_some_and(|revolt| revolt.is_key_work_due(&self.me.cert)) {
             // The remover rotates with the removal; everybody else waits a while for that to arrive.
             let wait = 2 * SECOND + self.jitter(5000 * MILLI);
             if !self.is_armed(Timer::Rotate(id)) {

@@ -10,7 +10,8 @@ use revnet_protocol::envelope::{Envelope, Place as ChainPlace, Run};
 use revnet_protocol::frame::{Frame, Gossip};
 use revnet_protocol::limits::SEGMENT_EVENTS;
 use revnet_protocol::{
-    Content, EpochSecret, Event, Hlc, Imported, MessageId, RevoltId, StreamId, decode, encode, hash,
+    Audience, Content, EpochSecret, Event, Hlc, Imported, MessageId, Permission, RevoltId,
+    StreamId, decode, encode, hash,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,17 @@ pub(crate) enum Words {
         emoji: String,
         on: bool,
     },
+}
+
+impl Words {
+    /// What it takes in the channel. Deletions of other people's messages take more.
+    pub(crate) fn takes(&self) -> Permission {
+        match self {
+            Self::Message { .. } | Self::Edit { .. } => Permission::Send,
+            Self::Delete { .. } => Permission::View,
+            Self::React { .. } => Permission::React,
+        }
+    }
 }
 
 /// An event on its way, with the client's name for it.
@@ -170,7 +182,7 @@ impl Core {
             .get(&submission.stream)
             .is_some_and(|q| !q.is_empty());
         let from_outbox = !submission.numbers.is_empty();
-        if self.may_transmit(&revolt) && (from_outbox || !queued) {
+        if self.may_transmit(&submission.at) && (from_outbox || !queued) {
             self.seal_all(submission, known);
         } else if from_outbox {
             // The way closed while the nonces were looked up: put them back in front.
@@ -189,23 +201,27 @@ impl Core {
         }
     }
 
-    /// Whether words may get their place now: a member was heard to the end, or there is nobody else.
-    pub(crate) fn may_transmit(&mut self, id: &RevoltId) -> bool {
-        let Some(revolt) = self.revolts.get(id) else {
+    /// Whether words may get their place now: a member was heard to the end, or there is nobody else, and there is
+    /// a secret that only the right people hold.
+    fn may_transmit(&mut self, at: &Place) -> bool {
+        let Some(revolt) = self.revolts.get(&at.revolt) else {
             return false;
         };
-        let state = revolt.authority.state();
-        if revolt.level_of(&self.user()).is_none() {
+        let audience = revolt.authority.state().audience_of(&at.channel);
+        if !revolt.authority.state().is_in(&audience, &self.user()) {
             return false;
         }
-        let deaf = !revolt.is_alone(&self.device()) && !self.is_synced(id);
+        let deaf = !revolt.is_alone(&self.device()) && !self.is_synced(&at.revolt);
         if deaf && !is_active(Mutant::SealedUnheard) {
             return false;
         }
-        if state.rotation_due(&revnet_protocol::Audience::Revolt) {
-            self.rotate(*id);
+        // What announces the secret of a channel is sealed under that of the revolt.
+        for due in revolt.due_rotations(&self.user()) {
+            if due == Audience::Revolt || due == audience {
+                self.rotate(at.revolt, due);
+            }
         }
-        self.revolts[id].sending_secret().is_some()
+        self.revolts[&at.revolt].secret_for(&audience).is_some()
     }
 
     /// Keeps events for later.
@@ -296,22 +312,30 @@ impl Core {
 
     /// Seals what waits, now that somebody can hear it.
     pub(crate) fn flush_outbox(&mut self, id: RevoltId) {
-        if self.revolts.get(&id).is_none_or(|r| r.outbox_len() == 0) || !self.may_transmit(&id) {
+        let Some(revolt) = self.revolts.get(&id) else {
             return;
-        }
-        let revolt = self.revolts.get_mut(&id).expect("checked above");
+        };
+        let waiting = revolt.outbox.iter().filter(|(_, queue)| !queue.is_empty());
+        let waiting: Vec<StreamId> = waiting.map(|(stream, _)| *stream).collect();
         let mut parts = Vec::new();
-        for (stream, queue) in &mut revolt.outbox {
+        for stream in &waiting {
             let Some(channel) = self.streams.get(stream).and_then(|s| s.channel) else {
+                continue;
+            };
+            let at = Place {
+                revolt: id,
+                channel,
+            };
+            if !self.may_transmit(&at) {
+                continue;
+            }
+            let revolt = self.revolts.get_mut(&id);
+            let Some(queue) = revolt.and_then(|revolt| revolt.outbox.get_mut(stream)) else {
                 continue;
             };
             while !queue.is_empty() {
                 let part: Vec<_> = queue.drain(..queue.len().min(SEAL_BATCH)).collect();
                 let (numbers, items) = part.into_iter().unzip();
-                let at = Place {
-                    revolt: id,
-                    channel,
-                };
                 parts.push(Submission {
                     command: None,
                     at,
@@ -336,8 +360,10 @@ impl Core {
             numbers,
             tells,
         } = submission;
-        let secret = self.revolts[&at.revolt]
-            .sending_secret()
+        let revolt = &self.revolts[&at.revolt];
+        let audience = revolt.authority.state().audience_of(&at.channel);
+        let secret = revolt
+            .secret_for(&audience)
             .expect("checked by may_transmit")
             .clone();
         let (mut writes, mut envelopes, mut sent, mut sealed) =

@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod authority;
 mod catch_up;
 mod child;
 mod crowd;
@@ -46,7 +47,7 @@ struct Arguments {
     /// Smaller amounts: shows that everything runs, not how fast it is
     #[arg(long)]
     quick: bool,
-    /// Only one measurement: send, idle, group, catch-up, open-channel or revolts
+    /// Only one measurement: send, idle, group, catch-up, open-channel, revolts or authority
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Measures in a process of its own whose memory nothing else has touched
@@ -67,13 +68,14 @@ pub(crate) struct Setting {
 
 type Measurement = fn(&Setting) -> Result<Vec<Figure>>;
 
-const MEASUREMENTS: [(&str, Measurement); 6] = [
+const MEASUREMENTS: [(&str, Measurement); 7] = [
     ("group", group::measure),
     ("send", send::measure),
     ("idle", idle::measure),
     ("revolts", revolts::measure),
     ("open-channel", open_channel::measure),
     ("catch-up", catch_up::measure),
+    ("authority", authority::measure),
 ];
 
 fn main() -> Result<()> {

@@ -63,6 +63,7 @@ fn make(path: &Path, revolts: usize) -> Result<()> {
                 ..ChannelEdit::default()
             };
             node.ask(Command::CreateChannel {
+                private: false,
                 revolt: revolt.id,
                 edit,
             })?;

@@ -144,6 +144,7 @@ fn line(r: &Report) -> String {
     let w = &r.world;
     format!(
         "{} messages ({} pending, {} repeated), {} changes, {} joins, {} removals ({} secrets compared), \
+         {} closed channels ({} let in, {} shut out), {} promotions, {} silenced, \
          {} crashes ({} aimed, {} batches lost, {} commands cut off), {} partitions, {} links broken and {} replaced \
          ({} stale frames), gossip {} ({} lost, {} doubled), {} frames; agreed after {} s{}; digest {}",
         r.messages,
@@ -153,6 +154,11 @@ fn line(r: &Report) -> String {
         r.joins,
         r.removals,
         r.locked_out,
+        r.closed,
+        r.admitted,
+        r.shut_out,
+        r.promotions,
+        r.silences,
         w.crashes,
         w.crashes_aimed,
         w.batches_lost,

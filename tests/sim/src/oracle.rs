@@ -24,6 +24,15 @@ pub struct Expected {
     pub deleted: Option<bool>,
 }
 
+/// What is known of one closed channel.
+#[derive(Clone, Debug, Default)]
+pub struct Closed {
+    /// Who surely sees it.
+    pub viewers: BTreeSet<NodeId>,
+    /// Who may have seen it at some time.
+    pub ever: BTreeSet<NodeId>,
+}
+
 /// The expectations of a run.
 #[derive(Debug, Default)]
 pub struct Oracle {
@@ -37,6 +46,14 @@ pub struct Oracle {
     pub removed: BTreeSet<NodeId>,
     /// Nodes whose removal was acknowledged.
     pub gone: BTreeSet<NodeId>,
+    /// Closed channels.
+    pub closed: BTreeMap<ChannelId, Closed>,
+    /// Nodes that may be admins or have been.
+    pub admins: BTreeSet<NodeId>,
+    /// Nodes that were silenced at some time: what they wrote may be hidden.
+    pub silenced: BTreeSet<NodeId>,
+    /// Nodes that lost sight of a channel: what they wrote there may be hidden.
+    pub unsure: BTreeSet<(NodeId, ChannelId)>,
 }
 
 impl Oracle {
@@ -56,6 +73,14 @@ impl Oracle {
             Some(node) => Err(format!("node {node} joined and is no member")),
             None => Ok(()),
         }
+    }
+
+    /// Whether a message may be hidden by what became of its author.
+    fn may_be_hidden(&self, expected: &Expected) -> bool {
+        let Expected { by, channel, .. } = expected;
+        self.removed.contains(by)
+            || self.silenced.contains(by)
+            || self.unsure.contains(&(*by, *channel))
     }
 
     /// Compares the log of a channel at one node with what must be there.
@@ -93,12 +118,16 @@ impl Oracle {
             if seen > 1 {
                 return Err(format!("node {node}: '{first}' is there {seen} times"));
             }
-            if expected.deleted == Some(true) && seen > 0 && !self.removed.contains(&expected.by) {
+            if expected.deleted == Some(true) && seen > 0 && !self.may_be_hidden(expected) {
                 return Err(format!("node {node}: '{first}' was deleted and is there"));
             }
-            if expected.acknowledged && seen == 0 && !gone && !self.removed.contains(&expected.by) {
+            if expected.acknowledged && seen == 0 && !gone && !self.may_be_hidden(expected) {
+                let place = match self.closed.get(&channel) {
+                    Some(known) => format!(" from a closed channel, seen by {:?}", known.viewers),
+                    None => String::new(),
+                };
                 return Err(format!(
-                    "node {node}: '{first}' of node {} was acknowledged and is missing",
+                    "node {node}: '{first}' of node {} was acknowledged and is missing{place}",
                     expected.by
                 ));
             }
@@ -135,7 +164,7 @@ impl Oracle {
             .iter()
             .find(|(text, _)| seen.contains_key(text.as_str()));
         match stale {
-            Some((text, _)) if !self.removed.contains(&expected.by) => Err(format!(
+            Some((text, _)) if !self.may_be_hidden(expected) => Err(format!(
                 "node {node}: '{first}' is shown as '{text}' after a later edit was acknowledged"
             )),
             _ => Ok(()),

@@ -11,9 +11,10 @@ use revnet_protocol::{ChannelId, InviteLink, MessageId, RevoltId};
 use crate::batch::Work;
 use crate::fault::Fault;
 use crate::network::NodeId;
-use crate::oracle::{Expected, Oracle};
+use crate::oracle::{Closed, Expected, Oracle};
 use crate::world::{Answered, Counters, World};
 
+mod powers;
 mod settle;
 
 /// How a run is made.
@@ -40,6 +41,16 @@ pub struct Report {
     pub joins: u64,
     /// Nodes that were removed.
     pub removals: u64,
+    /// Closed channels made.
+    pub closed: u64,
+    /// Times that somebody was let into one.
+    pub admitted: u64,
+    /// Times that somebody was shut out again.
+    pub shut_out: u64,
+    /// Levels set.
+    pub promotions: u64,
+    /// Members silenced.
+    pub silences: u64,
     /// Commands that were refused.
     pub refused: u64,
     /// Commands cut off by a crash.
@@ -73,7 +84,12 @@ enum Asked {
     Edit { first: String, text: String },
     Delete { first: String },
     React,
-    Remove { node: NodeId },
+    Remove { node: NodeId, surely: bool },
+    Close,
+    Admit { channel: ChannelId, node: NodeId },
+    ShutOut,
+    Promote,
+    Silence,
     Log { channel: ChannelId },
 }
 
@@ -93,7 +109,7 @@ struct Run {
 }
 
 /// A throw of the dice for each kind of trouble in [`Run::step`].
-const TROUBLES: [u64; 6] = [82, 84, 90, 93, 95, 97];
+const TROUBLES: [u64; 9] = [82, 77, 84, 79, 90, 81, 93, 95, 97];
 
 /// Runs one seed.
 ///
@@ -132,6 +148,11 @@ impl Run {
             changes: 0,
             joins: 0,
             removals: 0,
+            closed: 0,
+            admitted: 0,
+            shut_out: 0,
+            promotions: 0,
+            silences: 0,
             refused: 0,
             cut_off: 0,
             repeated: 0,
@@ -256,7 +277,24 @@ impl Run {
                     .deleted = Some(true);
             }
             (Asked::React, Ok(_)) => self.report.changes += 1,
-            (Asked::Remove { node }, Ok(_)) => {
+            (Asked::Close, Ok(Reply::Channel(channel))) => {
+                self.report.closed += 1;
+                let mut known = Closed::default();
+                known.viewers.insert(0);
+                known.ever.insert(0);
+                known.ever.extend(&self.oracle.admins);
+                self.oracle.closed.insert(channel.id, known);
+            }
+            (Asked::Admit { channel, node }, Ok(_)) => {
+                self.report.admitted += 1;
+                let known = self.oracle.closed.get_mut(&channel);
+                known.expect("admitted where one is").viewers.insert(node);
+            }
+            (Asked::ShutOut, Ok(_)) => self.report.shut_out += 1,
+            (Asked::Promote, Ok(_)) => self.report.promotions += 1,
+            (Asked::Silence, Ok(_)) => self.report.silences += 1,
+            (Asked::Remove { surely: false, .. }, Ok(_)) => self.report.removals += 1,
+            (Asked::Remove { node, .. }, Ok(_)) => {
                 self.report.removals += 1;
                 self.oracle.members.remove(&node);
                 self.oracle.removed.insert(node);
@@ -310,21 +348,40 @@ impl Run {
         } else {
             chance
         };
+        // What a run has to exercise is tried until it happened.
+        if at > 20 && self.report.closed == 0 {
+            self.close(revolt);
+        } else if at > 20 && self.report.promotions == 0 {
+            self.promote(revolt);
+        }
         match chance {
             0..=11 => self.join_somebody(),
-            12..=53 => self.send(revolt),
-            54..=59 => self.send_again(revolt),
-            60..=67 => self.edit(revolt),
-            68..=71 => self.delete(revolt),
-            72..=77 => self.react(revolt),
-            78..=79 => self.remove(revolt),
-            80..=81 => {
+            12..=50 => self.send(revolt),
+            51..=56 => self.send_again(revolt),
+            57..=63 => self.edit(revolt),
+            64..=67 => self.delete(revolt),
+            68..=71 => self.react(revolt),
+            72..=73 => self.remove(revolt),
+            76 => self.silence(revolt),
+            77 => self.close(revolt),
+            78..=79 => self.admit(revolt),
+            80 => self.shut_out(revolt),
+            81 => self.promote(revolt),
+            74..=75 => {
                 let edit = revnet_core::command::ChannelEdit {
                     name: Some(format!("channel-{}", self.next)),
                     ..Default::default()
                 };
                 if self.channels.len() < 4 {
-                    self.ask(0, Asked::Channel, Command::CreateChannel { revolt, edit });
+                    self.ask(
+                        0,
+                        Asked::Channel,
+                        Command::CreateChannel {
+                            revolt,
+                            edit,
+                            private: false,
+                        },
+                    );
                 }
             }
             82..=83 => self.crash(),
@@ -364,8 +421,12 @@ impl Run {
     }
 
     fn send(&mut self, revolt: RevoltId) {
-        let channels = self.channels.clone();
-        let (Some(node), Some(channel)) = (self.member(), self.pick(&channels)) else {
+        let Some(node) = self.member() else { return };
+        let closed = self.oracle.closed.iter();
+        let seen = closed.filter(|(_, known)| known.viewers.contains(&node));
+        let seen = seen.map(|(channel, _)| *channel);
+        let channels: Vec<_> = self.channels.iter().copied().chain(seen).collect();
+        let Some(channel) = self.pick(&channels) else {
             return;
         };
         if self.world.nodes[node].core.is_none() {
@@ -511,15 +572,27 @@ impl Run {
         let user = self.world.nodes[node].identity.cert.user;
         // From now on it may be gone, whatever becomes of the answer.
         self.oracle.removed.insert(node);
-        self.ask(
-            0,
-            Asked::Remove { node },
+        let admins: Vec<_> = self.oracle.admins.iter().copied().collect();
+        let admin = self.pick(&admins).filter(|admin| *admin != node);
+        // What an admin does may fall with the admin.
+        let (by, surely) = match admin {
+            Some(admin) if self.world.below(2) == 0 => (admin, false),
+            _ => (0, true),
+        };
+        let command = if self.world.below(2) == 0 {
+            Command::Ban {
+                revolt,
+                user,
+                on: true,
+            }
+        } else {
             Command::SetMember {
                 revolt,
                 user,
                 level: None,
-            },
-        );
+            }
+        };
+        self.ask(by, Asked::Remove { node, surely }, command);
     }
 
     fn crash(&mut self) {

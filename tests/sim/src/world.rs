@@ -300,6 +300,12 @@ impl World {
         self.at(self.now + back_after, Event::Start { node });
     }
 
+    /// Unix milliseconds by a clock that is right.
+    #[must_use]
+    pub fn unix_ms(&self) -> u64 {
+        EPOCH_MS + self.now / MILLI
+    }
+
     /// How long a node that crashed stays away: some are back before anybody noticed.
     pub fn absence(&mut self) -> Mono {
         match self.below(3) {

@@ -2,11 +2,11 @@
 
 use revnet_core::command;
 use revnet_protocol::act::Settings;
-use revnet_protocol::{ChannelId, DeviceId, InviteId, InviteLink, RevoltId, UserId};
+use revnet_protocol::{ChannelId, DeviceId, InviteId, InviteLink, Permission, RevoltId, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Id;
+use super::{Exception, Id, RoleName, names};
 
 /// The revolts that this node takes part in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -119,6 +119,13 @@ pub struct Channel {
     pub archived: bool,
     /// Events known here.
     pub events: u64,
+    /// Not everybody sees it; it has secrets of its own.
+    pub private: bool,
+    /// What some people may do here, beside their roles.
+    pub exceptions: Vec<Exception>,
+    /// What the own person may do here, by name.
+    #[schema(value_type = Vec<String>)]
+    pub permissions: Vec<Id<Permission>>,
 }
 
 impl From<command::ChannelInfo> for Channel {
@@ -131,6 +138,9 @@ impl From<command::ChannelInfo> for Channel {
             position: info.position,
             archived: info.archived,
             events: info.events,
+            private: info.private,
+            exceptions: info.exceptions.into_iter().map(Into::into).collect(),
+            permissions: names(info.permissions),
         }
     }
 }
@@ -154,6 +164,9 @@ pub struct EditChannel {
     /// Archived channels take no new messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived: Option<bool>,
+    /// Where it is made: only admins and whom its exceptions name see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private: Option<bool>,
 }
 
 impl From<EditChannel> for command::ChannelEdit {
@@ -183,8 +196,17 @@ pub struct Member {
     pub user: Id<UserId>,
     /// What they are called.
     pub name: String,
-    /// What they may do: 0 is an ordinary member, 500 an admin, 1001 the founder.
+    /// How high they stand: 0 is an ordinary member, from 500 on an admin, 1001 the founder.
     pub level: u16,
+    /// Their roles, without that of everyone.
+    #[schema(value_type = Vec<String>)]
+    pub roles: Vec<Id<RoleName>>,
+    /// What they may do in the whole revolt, by name.
+    #[schema(value_type = Vec<String>)]
+    pub permissions: Vec<Id<Permission>>,
+    /// Until when they are silenced, in Unix milliseconds; it may be past.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silenced_until_ms: Option<u64>,
     /// Their devices.
     #[schema(value_type = Vec<String>)]
     pub devices: Vec<Id<DeviceId>>,
@@ -198,6 +220,13 @@ impl From<command::MemberInfo> for Member {
             user: Id(info.user),
             name: info.name,
             level: info.level.0,
+            roles: info
+                .roles
+                .into_iter()
+                .map(|role| Id(RoleName(role)))
+                .collect(),
+            permissions: names(info.permissions),
+            silenced_until_ms: info.silenced_until_ms,
             devices: info.devices.into_iter().map(Id).collect(),
             online: info.online,
         }

@@ -20,9 +20,11 @@ pub(crate) async fn create(
     Ids(Id(revolt)): Ids<Id<RevoltId>>,
     Body(edit): Body<EditChannel>,
 ) -> Result<(StatusCode, Json<Channel>), ApiError> {
+    let private = edit.private.unwrap_or(false);
     let command = Command::CreateChannel {
         revolt,
         edit: edit.into(),
+        private,
     };
     Ok((StatusCode::CREATED, Json(answer(&app, command).await?)))
 }
@@ -35,6 +37,11 @@ pub(crate) async fn edit(
     Ids((revolt, channel)): Ids<(Id<RevoltId>, Id<ChannelId>)>,
     Body(edit): Body<EditChannel>,
 ) -> Result<Json<Channel>, ApiError> {
+    if edit.private.is_some() {
+        return Err(ApiError::invalid(
+            "a channel is closed and opened by its exceptions: deny or allow 'view' for everyone",
+        ));
+    }
     let command = Command::EditChannel {
         revolt: revolt.0,
         channel: channel.0,

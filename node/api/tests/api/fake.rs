@@ -1,19 +1,21 @@
 //! A node without a network: enough of one to ask it everything, and a server around it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use revnet_api::dto::{Id, LinkStatus, NetworkStatus, RelayState, RelayStatus};
 use revnet_api::{ApiConfig, IdentityError, NodeHandle, Sequenced};
 use revnet_core::command::{
-    ChannelEdit, ChannelInfo, Command, CommandError, DocumentInfo, Draft, InviteInfo, MemberInfo,
-    MessageView, Notice, PeerInfo, Place, Reply, RevoltDetail, RevoltInfo, Sent, Status,
+    AuditEntry, BanInfo, ChannelEdit, ChannelInfo, Command, CommandError, DocumentInfo, Draft,
+    ExceptionInfo, InviteInfo, MemberInfo, MessageView, Notice, PeerInfo, Place, Reply,
+    RevoltDetail, RevoltInfo, RoleEdit, RoleInfo, Sent, Status,
 };
 use revnet_core::storage::Direction;
 use revnet_protocol::act::{Level, Settings};
 use revnet_protocol::{
-    ChannelId, DeviceId, Hlc, InviteId, InviteLink, MessageId, RevoltId, UserId,
+    ChannelId, DeviceId, DeviceRevocation, EnvelopeId, Hlc, InviteId, InviteLink, MessageId,
+    Permissions, RevoltId, RoleId, RootKey, UserId,
 };
 use tokio::sync::{broadcast, oneshot};
 
@@ -35,6 +37,10 @@ struct Revolt {
     channels: Channels,
     members: BTreeMap<UserId, Level>,
     invites: BTreeMap<InviteId, InviteInfo>,
+    roles: BTreeMap<RoleId, RoleInfo>,
+    granted: BTreeSet<(UserId, RoleId)>,
+    bans: BTreeSet<UserId>,
+    silenced: BTreeMap<UserId, u64>,
 }
 
 #[derive(Default)]
@@ -231,6 +237,10 @@ impl State {
             channels: BTreeMap::new(),
             members: BTreeMap::from([(ME, Level::FOUNDER), (FRIEND, Level::MEMBER)]),
             invites: BTreeMap::new(),
+            roles: BTreeMap::new(),
+            granted: BTreeSet::new(),
+            bans: BTreeSet::new(),
+            silenced: BTreeMap::new(),
         };
         self.revolts.insert(id, revolt);
         let general = ChannelEdit {
@@ -260,6 +270,9 @@ impl State {
             position: 0,
             archived: false,
             events: 0,
+            private: false,
+            exceptions: Vec::new(),
+            permissions: Permissions::DEFAULT,
         };
         let (info, _) = channels.entry(id).or_insert((fresh, BTreeMap::new()));
         info.name = edit.name.unwrap_or_else(|| info.name.clone());
@@ -268,6 +281,32 @@ impl State {
         info.position = edit.position.unwrap_or(info.position);
         info.archived = edit.archived.unwrap_or(info.archived);
         Ok(Reply::Channel(info.clone()))
+    }
+
+    fn role(
+        &mut self,
+        revolt: RevoltId,
+        id: RoleId,
+        edit: RoleEdit,
+    ) -> Result<Reply, CommandError> {
+        let roles = &mut self.revolt(revolt)?.roles;
+        if edit.removed == Some(true) {
+            roles.remove(&id);
+            return Ok(Reply::Done);
+        }
+        let info = roles.entry(id).or_insert(RoleInfo {
+            id,
+            name: String::new(),
+            position: Level::MEMBER,
+            color: None,
+            permissions: Permissions::NONE,
+            members: 0,
+        });
+        info.name = edit.name.unwrap_or_else(|| info.name.clone());
+        info.position = edit.position.unwrap_or(info.position);
+        info.color = edit.color.or(info.color);
+        info.permissions = edit.permissions.unwrap_or(info.permissions);
+        Ok(Reply::Role(info.clone()))
     }
 
     fn detail(&mut self, id: RevoltId) -> Result<Reply, CommandError> {
@@ -395,7 +434,19 @@ impl State {
                 description: None,
                 icon: None,
             }),
-            Command::CreateChannel { revolt, edit } => self.channel(revolt, None, edit),
+            Command::CreateChannel {
+                revolt,
+                edit,
+                private,
+            } => match self.channel(revolt, None, edit)? {
+                Reply::Channel(info) => {
+                    let channels = &mut self.revolt(revolt)?.channels;
+                    let (known, _) = channels.get_mut(&info.id).expect("just made");
+                    known.private = private;
+                    Ok(Reply::Channel(known.clone()))
+                }
+                other => Ok(other),
+            },
             Command::EditChannel {
                 revolt,
                 channel,
@@ -453,6 +504,119 @@ impl State {
                 };
                 Ok(Reply::Done)
             }
+            Command::Ban { revolt, user, on } => {
+                let revolt = self.revolt(revolt)?;
+                let known = if on {
+                    revolt.members.remove(&user).is_some() && revolt.bans.insert(user)
+                } else {
+                    revolt.bans.remove(&user)
+                };
+                if known {
+                    Ok(Reply::Done)
+                } else {
+                    Err(CommandError::NotFound("member"))
+                }
+            }
+            Command::ListBans { revolt } => {
+                let bans = self.revolt(revolt)?.bans.iter();
+                let name = "Bea".to_owned();
+                let info = |user: &UserId| BanInfo {
+                    user: *user,
+                    name: name.clone(),
+                };
+                Ok(Reply::Bans(bans.map(info).collect()))
+            }
+            Command::Timeout {
+                revolt,
+                user,
+                until_ms,
+            } => {
+                let silenced = &mut self.revolt(revolt)?.silenced;
+                match until_ms {
+                    Some(until) => silenced.insert(user, until),
+                    None => silenced.remove(&user),
+                };
+                Ok(Reply::Done)
+            }
+            Command::ListRoles { revolt } => Ok(Reply::Roles(
+                self.revolt(revolt)?.roles.values().cloned().collect(),
+            )),
+            Command::CreateRole { revolt, edit } => {
+                let id = RoleId(self.id());
+                self.role(revolt, id, edit)
+            }
+            Command::EditRole { revolt, role, edit } => {
+                if !self.revolt(revolt)?.roles.contains_key(&role) {
+                    return Err(CommandError::NotFound("role"));
+                }
+                self.role(revolt, role, edit)
+            }
+            Command::Grant {
+                revolt,
+                user,
+                role,
+                on,
+            } => {
+                let granted = &mut self.revolt(revolt)?.granted;
+                if on {
+                    granted.insert((user, role));
+                } else {
+                    granted.remove(&(user, role));
+                }
+                Ok(Reply::Done)
+            }
+            Command::SetException {
+                at,
+                target,
+                allow,
+                deny,
+            } => {
+                let channels = &mut self.revolt(at.revolt)?.channels;
+                let (known, _) = channels
+                    .get_mut(&at.channel)
+                    .ok_or(CommandError::NotFound("channel"))?;
+                known
+                    .exceptions
+                    .retain(|exception| exception.target != target);
+                if allow | deny != Permissions::NONE {
+                    known.exceptions.push(ExceptionInfo {
+                        target,
+                        allow,
+                        deny,
+                    });
+                }
+                Ok(Reply::Channel(known.clone()))
+            }
+            Command::Permissions { revolt, user, .. } => {
+                let user = user.unwrap_or(ME);
+                let level = self.revolt(revolt)?.members.get(&user);
+                let level = *level.ok_or(CommandError::NotFound("member"))?;
+                let held = if level >= Level::ADMIN {
+                    Permissions::ALL
+                } else {
+                    Permissions::DEFAULT
+                };
+                Ok(Reply::Permissions(held))
+            }
+            Command::Audit { revolt } => {
+                self.revolt(revolt)?;
+                let entry = |act, counts: bool, why: &str| AuditEntry {
+                    id: EnvelopeId([9; 32]),
+                    at_ms: 1_700_000_000_000,
+                    by: Some(ME),
+                    by_name: "Ada".to_owned(),
+                    device: DEVICE,
+                    act,
+                    about: "Bea".to_owned(),
+                    counts,
+                    why: why.to_owned(),
+                };
+                Ok(Reply::Audit(vec![
+                    entry("create", true, "counts with level 1001"),
+                    entry("ban", false, "the person does not stand below its author"),
+                ]))
+            }
+            Command::RevokeDevice { .. } => Ok(Reply::Done),
             Command::ListDocuments { revolt } => {
                 let channels = self.revolt(revolt)?.channels.keys();
                 let documents = std::iter::once(None)
@@ -507,6 +671,12 @@ impl Revolt {
             user: *user,
             name: if *user == ME { "Ada" } else { "Bea" }.to_owned(),
             level: *level,
+            roles: {
+                let granted = self.granted.iter().filter(|(holder, _)| holder == user);
+                granted.map(|(_, role)| *role).collect()
+            },
+            permissions: Permissions::DEFAULT,
+            silenced_until_ms: self.silenced.get(user).copied(),
             devices: vec![DEVICE],
             online: *user == ME,
         };
@@ -563,6 +733,18 @@ impl NodeHandle for FakeNode {
             Ok(vec![0, 159, 146, 150])
         } else {
             Err(IdentityError::NotHere)
+        }
+    }
+
+    fn revocation(
+        &self,
+        device: DeviceId,
+        passphrase: Option<String>,
+    ) -> Result<DeviceRevocation, IdentityError> {
+        if passphrase.as_deref() == Some(PASSPHRASE) {
+            Ok(RootKey::from_seed([1; 32]).revoke(device, None))
+        } else {
+            Err(IdentityError::Locked)
         }
     }
 }

@@ -221,6 +221,131 @@ fn members_get_levels_and_are_removed() {
 }
 
 #[test]
+fn roles_are_made_given_and_removed() {
+    let (server, revolt, _) = founded();
+    let roles = format!("{revolt}/roles");
+    let new = json!({"name": "moderator", "position": 100, "color": "#2e8b57", "permissions": ["kick", "ban"]});
+    let made = ok(&server, "POST", &roles, Some(new));
+    assert_eq!(made["permissions"], json!(["kick", "ban"]));
+    let role = format!("{roles}/{}", text(&made["id"]));
+    let edited = ok(&server, "PATCH", &role, Some(json!({"color": "#000001"})));
+    assert_eq!(edited["color"], "#000001");
+    assert_eq!(edited["position"], 100);
+    let held = format!("{revolt}/members/{FRIEND}/roles/{}", text(&made["id"]));
+    ok(&server, "PUT", &held, None);
+    let members = || ok(&server, "GET", &format!("{revolt}/members"), None);
+    assert_eq!(members()["members"][1]["roles"], json!([made["id"]]));
+    ok(&server, "DELETE", &held, None);
+    assert_eq!(members()["members"][1]["roles"], json!([]));
+    ok(&server, "DELETE", &role, None);
+    assert_eq!(ok(&server, "GET", &roles, None)["roles"], json!([]));
+    for wrong in [
+        json!({"name": "x", "permissions": ["everything"]}),
+        json!({"name": "x", "color": "red"}),
+        json!({"name": "x", "level": 3}),
+    ] {
+        assert_eq!(ask(&server, "POST", &roles, Some(&wrong)).code(), "invalid");
+    }
+    ask(
+        &server,
+        "PATCH",
+        &format!("{roles}/everyone"),
+        Some(&json!({"permissions": []})),
+    );
+    let asked = server.node.last_asked();
+    assert!(matches!(
+        asked,
+        Some(Command::EditRole {
+            role: revnet_protocol::RoleId::EVERYONE,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn channels_have_exceptions_and_members_permissions() {
+    let (server, revolt, _) = founded();
+    let new = json!({"name": "cellar", "private": true});
+    let made = ok(&server, "POST", &format!("{revolt}/channels"), Some(new));
+    assert_eq!(made["private"], true);
+    let id = text(&made["id"]);
+    let channel = format!("{revolt}/channels/{id}");
+    let edit = ask(&server, "PATCH", &channel, Some(&json!({"private": false})));
+    assert_eq!(edit.code(), "invalid");
+    let exceptions = format!("{channel}/exceptions");
+    let exception = json!({"user": FRIEND.to_string(), "allow": ["view"], "deny": ["send"]});
+    ok(&server, "PUT", &exceptions, Some(exception.clone()));
+    let detail = ok(&server, "GET", &revolt, None);
+    let shown = detail["channels"].as_array().into_iter().flatten();
+    let shown: Vec<_> = shown.filter(|channel| channel["id"] == id).collect();
+    assert_eq!(shown[0]["exceptions"], json!([exception]));
+    for wrong in [
+        json!({"allow": ["view"]}),
+        json!({"role": "everyone", "user": FRIEND.to_string()}),
+    ] {
+        assert_eq!(
+            ask(&server, "PUT", &exceptions, Some(&wrong)).code(),
+            "invalid"
+        );
+    }
+    let held = ok(
+        &server,
+        "GET",
+        &format!("{revolt}/permissions?user={FRIEND}&channel={id}"),
+        None,
+    );
+    assert_eq!(held["permissions"], json!(["view", "send", "react"]));
+}
+
+#[test]
+fn people_are_banned_silenced_and_recorded() {
+    let (server, revolt, _) = founded();
+    let quiet = format!("{revolt}/members/{FRIEND}/timeout");
+    ok(
+        &server,
+        "PUT",
+        &quiet,
+        Some(json!({"until_ms": 1_800_000_000_000_u64})),
+    );
+    let members = ok(&server, "GET", &format!("{revolt}/members"), None);
+    assert_eq!(
+        members["members"][1]["silenced_until_ms"],
+        1_800_000_000_000_u64
+    );
+    ok(&server, "DELETE", &quiet, None);
+    let ban = format!("{revolt}/bans/{FRIEND}");
+    ok(&server, "PUT", &ban, None);
+    let bans = || ok(&server, "GET", &format!("{revolt}/bans"), None);
+    assert_eq!(bans()["bans"][0]["user"], FRIEND.to_string());
+    ok(&server, "DELETE", &ban, None);
+    assert_eq!(bans()["bans"], json!([]));
+    assert_eq!(ask(&server, "DELETE", &ban, None).code(), "not_found");
+    let audit = ok(&server, "GET", &format!("{revolt}/audit"), None);
+    assert_eq!(audit["acts"][0]["counts"], true);
+}
+
+#[test]
+fn a_device_is_taken_back_by_whoever_unlocks_the_root_key() {
+    let (server, _, _) = founded();
+    let device = revnet_protocol::DeviceId([8; 32]);
+    let path = format!("/api/identity/devices/{device}/revoke");
+    assert_eq!(
+        ask(&server, "POST", &path, Some(&json!({}))).code(),
+        "locked"
+    );
+    ok(
+        &server,
+        "POST",
+        &path,
+        Some(json!({"passphrase": PASSPHRASE})),
+    );
+    let Some(Command::RevokeDevice { revocation }) = server.node.last_asked() else {
+        panic!("the node is told")
+    };
+    assert!(revocation.is_signed() && revocation.device == device);
+}
+
+#[test]
 fn documents_are_told_byte_by_byte() {
     let (server, revolt, _) = founded();
     let documents = format!("{revolt}/documents");
@@ -243,7 +368,11 @@ fn every_error_of_the_node_has_its_code() {
     let server = Server::start();
     let cases = [
         (CommandError::NotFound("revolt"), 404, "not_found"),
-        (CommandError::NotPermitted("why"), 403, "not_permitted"),
+        (
+            CommandError::NotPermitted("why".into()),
+            403,
+            "not_permitted",
+        ),
         (CommandError::Invalid("why".into()), 400, "invalid"),
         (CommandError::Unreachable("why"), 503, "unreachable"),
         (CommandError::InviteEnded, 410, "invite_ended"),

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use revnet_api::dto::{self, Event, EventFrame, Id};
 use revnet_api::{ErrorBody, openapi};
 use revnet_core::command::{Notice, Place};
-use revnet_protocol::{ChannelId, DeviceId, Hlc, InviteId, MessageId, RevoltId, UserId};
+use revnet_protocol::{
+    ChannelId, DeviceId, EnvelopeId, Hlc, InviteId, MessageId, Permission, RevoltId, RoleId, UserId,
+};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -333,11 +335,17 @@ fn add_revolts(samples: &mut Samples) {
         position: 0,
         archived: false,
         events: 9,
+        private: true,
+        exceptions: vec![exception()],
+        permissions: vec![Id(Permission::View)],
     };
     let member = dto::Member {
         user: Id(UserId([1; 32])),
         name: "Ada".into(),
         level: 1001,
+        roles: vec![role_name()],
+        permissions: vec![Id(Permission::View)],
+        silenced_until_ms: Some(1_800_000_000_000),
         devices: vec![Id(DeviceId([2; 32]))],
         online: true,
     };
@@ -383,6 +391,7 @@ fn add_revolts(samples: &mut Samples) {
             category: word(),
             position: Some(1),
             archived: Some(true),
+            private: Some(true),
         },
     );
     samples.add("EditMember", dto::EditMember { level: 1000 });
@@ -404,6 +413,66 @@ fn add_revolts(samples: &mut Samples) {
         },
     );
     add_invites(samples);
+    add_powers(samples);
+}
+
+fn role_name() -> Id<dto::RoleName> {
+    Id(dto::RoleName(RoleId([7; 32])))
+}
+
+fn exception() -> dto::Exception {
+    dto::Exception {
+        role: Some(Id(dto::RoleName(RoleId::EVERYONE))),
+        user: None,
+        allow: vec![Id(Permission::Send)],
+        deny: vec![Id(Permission::View)],
+    }
+}
+
+fn add_powers(samples: &mut Samples) {
+    let role = dto::Role {
+        id: role_name(),
+        name: "moderator".into(),
+        position: 100,
+        color: Some(Id(dto::Color([1, 2, 255]))),
+        permissions: vec![Id(Permission::Kick)],
+        members: 2,
+    };
+    samples.add("Role", &role);
+    samples.add("Roles", dto::Roles { roles: vec![role] });
+    samples.add("EditRole", dto::EditRole::default());
+    samples.add(
+        "EditRole",
+        dto::EditRole {
+            name: Some("helper".into()),
+            position: Some(10),
+            color: Some(Id(dto::Color([0; 3]))),
+            permissions: Some(vec![Id(Permission::Ban)]),
+        },
+    );
+    samples.add("Exception", exception());
+    let permissions = vec![Id(Permission::View)];
+    samples.add("Held", dto::Held { permissions });
+    samples.add("Timeout", dto::Timeout { until_ms: 1 });
+    let banned = dto::Banned {
+        user: Id(UserId([1; 32])),
+        name: "Bob".into(),
+    };
+    samples.add("Banned", &banned);
+    samples.add("Bans", dto::Bans { bans: vec![banned] });
+    let entry = dto::AuditEntry {
+        id: Id(EnvelopeId([8; 32])),
+        at_ms: 1,
+        by: Some(Id(UserId([1; 32]))),
+        by_name: "Ada".into(),
+        device: Id(DeviceId([2; 32])),
+        act: "ban".into(),
+        about: "Bob".into(),
+        counts: false,
+        why: "its author may not ban".into(),
+    };
+    samples.add("AuditEntry", &entry);
+    samples.add("Audit", dto::Audit { acts: vec![entry] });
 }
 
 fn add_invites(samples: &mut Samples) {
@@ -637,5 +706,5 @@ fn every_operation_of_the_document_exists_and_asks_for_a_token() {
             }
         }
     }
-    assert_eq!(count, 35, "an operation is gone or new");
+    assert_eq!(count, 50, "an operation is gone or new");
 }

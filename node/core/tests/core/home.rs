@@ -27,6 +27,7 @@ pub(crate) struct Home {
     started: u8,
     next: u64,
     replies: Vec<(u64, Reply)>,
+    refused: Vec<(u64, String)>,
     out: Vec<(DeviceId, Vec<u8>)>,
     holds: bool,
     held: Vec<(u64, Query)>,
@@ -56,6 +57,7 @@ impl Home {
             started: 1,
             next: 0,
             replies: Vec::new(),
+            refused: Vec::new(),
             out: Vec::new(),
             holds: false,
             held: Vec::new(),
@@ -109,6 +111,8 @@ impl Home {
     /// The answer to a command.
     #[track_caller]
     pub(crate) fn answer(&mut self, id: u64) -> Reply {
+        let refused = self.refused.iter().find(|(have, _)| *have == id);
+        assert!(refused.is_none(), "{refused:?}");
         let at = self.replies.iter().position(|(have, _)| *have == id);
         self.replies.swap_remove(at.expect("it is answered")).1
     }
@@ -122,6 +126,14 @@ impl Home {
     pub(crate) fn ask(&mut self, command: Command) -> Reply {
         let id = self.begin(command);
         self.answer(id)
+    }
+
+    /// Why a command is refused.
+    #[track_caller]
+    pub(crate) fn refusal(&mut self, command: Command) -> String {
+        let id = self.begin(command);
+        let at = self.refused.iter().position(|(have, _)| *have == id);
+        self.refused.swap_remove(at.expect("it is refused")).1
     }
 
     /// A new revolt with its first channel.
@@ -183,6 +195,18 @@ impl Home {
     pub(crate) fn texts(&mut self, at: Place) -> Vec<String> {
         let log = self.log(at).into_iter();
         log.map(|view| view.text).collect()
+    }
+
+    /// The ids of what this node could read of a channel, whether it shows it or not.
+    pub(crate) fn opened(&self, at: Place) -> Vec<MessageId> {
+        self.timeline(stream(at))
+    }
+
+    /// The envelopes of a channel that it keeps.
+    pub(crate) fn stored(&self, at: Place) -> Vec<DeviceId> {
+        let boot = Boot::read(&self.storage).expect("memory reads");
+        let chains = boot.chains.iter().filter(|(of, ..)| *of == stream(at));
+        chains.map(|(_, device, _)| *device).collect()
     }
 
     /// All keys of a stream's index.
@@ -260,7 +284,7 @@ impl Home {
                 Effect::Send { peer, bytes } => self.out.push((peer, bytes)),
                 Effect::Reply { id, result } => match result {
                     Ok(reply) => self.replies.push((id, reply)),
-                    Err(error) => panic!("command {id}: {error}"),
+                    Err(error) => self.refused.push((id, error.to_string())),
                 },
                 Effect::Disconnect { peer, reason } => self.blamed.push((peer, reason)),
                 Effect::Notice(Notice::Message { message, .. }) => self.told.push(*message),

@@ -2,6 +2,7 @@
 //! signs, indexes made anew.
 
 mod clocks;
+mod closed;
 mod forger;
 mod home;
 mod leaving;

@@ -20,6 +20,7 @@ fn a_device_goes_on_after_what_others_have_of_it() {
     let copy = ada.storage.clone();
     let revolt = at.revolt;
     let make = |name| Command::CreateChannel {
+        private: false,
         revolt,
         edit: channel(name),
     };
@@ -96,6 +97,7 @@ fn without_anybody_to_ask_it_waits_for_seconds_only() {
     part(&mut ada, &mut ben);
     ada.restart();
     let command = ada.begin(Command::CreateChannel {
+        private: false,
         revolt: at.revolt,
         edit: channel("alone"),
     });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use revnet_core::SECOND;
 use revnet_core::command::{Command, MessageView, Place, Reply};
 use revnet_core::storage::{Answer, Direction, Query};
-use revnet_protocol::{MessageId, StreamId};
+use revnet_protocol::{ChannelId, MessageId, StreamId};
 
 use super::{Asked, Run};
 use crate::network::NodeId;
@@ -51,7 +51,8 @@ impl Run {
         let Some(revolt) = self.revolt else {
             return String::new();
         };
-        let channels = self.channels.iter().map(|c| StreamId::channel(&revolt, c));
+        let channels = self.channels.iter().chain(self.oracle.closed.keys());
+        let channels = channels.map(|c| StreamId::channel(&revolt, c));
         let streams: Vec<_> = std::iter::once(StreamId::control(&revolt))
             .chain(channels)
             .collect();
@@ -123,8 +124,10 @@ impl Run {
         self.oracle.check_members()?;
         self.logs.clear();
         let members: Vec<_> = self.oracle.members.iter().copied().collect();
-        for node in &members {
-            for channel in self.channels.clone() {
+        let compared = self.compared(&members);
+        for (channel, nodes) in &compared {
+            for node in nodes {
+                let channel = *channel;
                 let at = Place { revolt, channel };
                 let log = Command::Log {
                     at,
@@ -136,9 +139,9 @@ impl Run {
             }
         }
         self.pass(SECOND);
-        for channel in self.channels.clone() {
+        for (channel, nodes) in compared {
             let mut reference: Option<(NodeId, Vec<MessageView>)> = None;
-            for node in &members {
+            for node in &nodes {
                 let log = self
                     .logs
                     .get(&(*node, channel))
@@ -165,8 +168,22 @@ impl Run {
         self.check_timelines()
     }
 
+    /// Each channel with the members who surely see it.
+    fn compared(&self, members: &[NodeId]) -> Vec<(ChannelId, Vec<NodeId>)> {
+        let open = self
+            .channels
+            .iter()
+            .map(|channel| (*channel, members.to_vec()));
+        let closed = self.oracle.closed.iter().map(|(channel, known)| {
+            let seeing = members.iter().filter(|node| known.viewers.contains(*node));
+            (*channel, seeing.copied().collect())
+        });
+        open.chain(closed).collect()
+    }
+
     /// What can only be looked at when all is done.
     pub(super) fn check_end(&self) -> Result<(), String> {
+        self.check_closed()?;
         let disks: Vec<_> = self.world.nodes.iter().map(|node| &node.disk).collect();
         self.world.wire.check_secrets(&disks)
     }
@@ -205,6 +222,8 @@ impl Run {
             ("messages", self.report.messages),
             ("changes", self.report.changes),
             ("joins", self.report.joins),
+            ("closed channels", self.report.closed),
+            ("promotions", self.report.promotions),
             ("crashes", world.crashes),
             ("crashes in the middle of a batch", world.crashes_aimed),
             ("partitions", world.partitions),

@@ -1,0 +1,208 @@
+//! Roles and closed channels, between nodes.
+
+use revnet_core::command::{ChannelEdit, Command, Place, Reply, RoleEdit};
+use revnet_core::mutant::{Mutant, with};
+use revnet_protocol::act::Level;
+use revnet_protocol::role::Target;
+use revnet_protocol::{Permission, Permissions, RevoltId, UserId};
+
+use crate::home::{Home, join, link, part, talk};
+
+fn user(home: &Home) -> UserId {
+    home.identity.cert.user
+}
+
+/// Ada founds a revolt, Ben and Cleo join it.
+fn three() -> (Home, Home, Home, Place) {
+    let (mut ada, mut ben, mut cleo) = (Home::new(1), Home::new(2), Home::new(3));
+    let at = ada.found();
+    join(&mut ada, &mut ben, at);
+    join(&mut ada, &mut cleo, at);
+    meet(&mut ada, &mut ben, &mut cleo);
+    (ada, ben, cleo, at)
+}
+
+/// Lets time pass, and Ada talk to both.
+fn meet(ada: &mut Home, ben: &mut Home, cleo: &mut Home) {
+    for _ in 0..3 {
+        for home in [&mut *ada, &mut *ben, &mut *cleo] {
+            home.pass(21_000);
+        }
+        talk(ada, ben);
+        talk(ada, cleo);
+        talk(ada, ben);
+    }
+}
+
+fn close(home: &mut Home, revolt: RevoltId, name: &str) -> Place {
+    let edit = ChannelEdit {
+        name: Some(name.into()),
+        ..ChannelEdit::default()
+    };
+    let make = Command::CreateChannel {
+        revolt,
+        edit,
+        private: true,
+    };
+    let Reply::Channel(channel) = home.ask(make) else {
+        panic!("a channel")
+    };
+    assert!(channel.private);
+    Place {
+        revolt,
+        channel: channel.id,
+    }
+}
+
+fn admit(home: &mut Home, at: Place, who: UserId, on: bool) {
+    let view = if on {
+        Permission::View.into()
+    } else {
+        Permissions::NONE
+    };
+    home.ask(Command::SetException {
+        at,
+        target: Target::User(who),
+        allow: view,
+        deny: Permissions::NONE,
+    });
+}
+
+#[test]
+fn a_closed_channel_is_read_by_whom_it_is_for() {
+    let (mut ada, mut ben, mut cleo, at) = three();
+    let room = close(&mut ada, at.revolt, "cellar");
+    ada.say(room, "before ben");
+    admit(&mut ada, room, user(&ben), true);
+    meet(&mut ada, &mut ben, &mut cleo);
+    ada.say(room, "with ben");
+    meet(&mut ada, &mut ben, &mut cleo);
+    assert_eq!(ben.texts(room), ["before ben", "with ben"]);
+    ben.say(room, "thanks");
+    meet(&mut ada, &mut ben, &mut cleo);
+    assert_eq!(ada.texts(room), ["before ben", "with ben", "thanks"]);
+    assert_eq!(ada.channels(at.revolt), ["cellar", "general"]);
+    assert_eq!(cleo.channels(at.revolt), ["general"]);
+    assert!(cleo.opened(room).is_empty(), "cleo reads the room");
+    assert!(
+        !cleo.stored(room).is_empty(),
+        "cleo keeps what others may ask for"
+    );
+}
+
+#[test]
+fn a_member_who_hands_out_every_secret_is_noticed() {
+    let (mut ada, mut ben, mut cleo, at) = with(Mutant::KeysForAll, three);
+    let room = close(&mut ada, at.revolt, "cellar");
+    ada.say(room, "secret");
+    with(Mutant::KeysForAll, || meet(&mut ada, &mut ben, &mut cleo));
+    assert!(!cleo.opened(room).is_empty());
+}
+
+#[test]
+fn whoever_loses_sight_of_a_channel_reads_nothing_new() {
+    let (mut ada, mut ben, mut cleo, at) = three();
+    let room = close(&mut ada, at.revolt, "cellar");
+    admit(&mut ada, room, user(&ben), true);
+    ada.say(room, "with ben");
+    meet(&mut ada, &mut ben, &mut cleo);
+    assert_eq!(ben.opened(room).len(), 1);
+    admit(&mut ada, room, user(&ben), false);
+    ada.say(room, "without ben");
+    meet(&mut ada, &mut ben, &mut cleo);
+    assert_eq!(ada.texts(room), ["with ben", "without ben"]);
+    assert_eq!(ben.opened(room).len(), 1, "ben reads on");
+    assert_eq!(ben.channels(at.revolt), ["general"]);
+}
+
+#[test]
+fn a_moderator_does_what_the_role_says_and_hears_why_not_more() {
+    let (mut ada, mut ben, mut cleo, at) = three();
+    let revolt = at.revolt;
+    let edit = RoleEdit {
+        name: Some("helper".into()),
+        position: Some(Level(10)),
+        permissions: Some([Permission::Ban].into_iter().collect()),
+        ..RoleEdit::default()
+    };
+    let Reply::Role(role) = ada.ask(Command::CreateRole { revolt, edit }) else {
+        panic!("a role")
+    };
+    let set = Command::SetMember {
+        revolt,
+        user: user(&ben),
+        level: Some(Level(100)),
+    };
+    ada.ask(set);
+    ada.ask(Command::Grant {
+        revolt,
+        user: user(&ben),
+        role: role.id,
+        on: true,
+    });
+    meet(&mut ada, &mut ben, &mut cleo);
+    let kick = Command::SetMember {
+        revolt,
+        user: user(&cleo),
+        level: None,
+    };
+    let refused = ben.refusal(kick);
+    assert!(refused.contains("'kick'"), "{refused}");
+    let ban = |user| Command::Ban {
+        revolt,
+        user,
+        on: true,
+    };
+    let refused = ben.refusal(ban(user(&ada)));
+    assert!(refused.contains("does not stand below you"), "{refused}");
+    ben.ask(ban(user(&cleo)));
+    meet(&mut ada, &mut ben, &mut cleo);
+    assert_eq!(ada.names(revolt), ["person 1", "person 2"]);
+    let Reply::Bans(bans) = ada.ask(Command::ListBans { revolt }) else {
+        panic!("bans")
+    };
+    assert_eq!(bans.len(), 1);
+    // A link that is newer than the ban doesn't help.
+    let link_text = ada.invite(revolt);
+    part(&mut ada, &mut cleo);
+    cleo.begin(Command::Join { link: link_text });
+    link(&mut ada, &mut cleo);
+    meet(&mut ada, &mut ben, &mut cleo);
+    assert_eq!(ada.names(revolt), ["person 1", "person 2"]);
+    let Reply::Audit(audit) = ada.ask(Command::Audit { revolt }) else {
+        panic!("an audit")
+    };
+    let entry = audit.iter().find(|entry| entry.act == "ban");
+    let entry = entry.expect("it is in the record");
+    assert!(entry.counts && entry.by_name == "person 2" && entry.about == "person 3");
+}
+
+#[test]
+fn silence_hides_what_is_said_meanwhile() {
+    let (mut ada, mut ben, mut cleo, at) = three();
+    ben.say(at, "loud");
+    meet(&mut ada, &mut ben, &mut cleo);
+    let until_ms = Some(ada.unix_ms() + 600_000);
+    ada.ask(Command::Timeout {
+        revolt: at.revolt,
+        user: user(&ben),
+        until_ms,
+    });
+    // Ben hasn't heard of it yet.
+    ben.pass(1000);
+    ben.say(at, "still loud");
+    meet(&mut ada, &mut ben, &mut cleo);
+    assert_eq!(ada.texts(at), ["loud"]);
+    assert_eq!(ben.texts(at), ["loud"]);
+    let refused = ben.refusal(Command::Send {
+        at,
+        messages: vec![Default::default()],
+    });
+    assert!(refused.contains("silenced"), "{refused}");
+    for home in [&mut ada, &mut ben, &mut cleo] {
+        home.pass(600_000);
+    }
+    ben.say(at, "back");
+    meet(&mut ada, &mut ben, &mut cleo);
+    assert_eq!(cleo.texts(at), ["loud", "back"]);
+}
