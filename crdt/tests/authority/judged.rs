@@ -124,19 +124,12 @@ fn a_large_revolt_replays_at_once() {
         head = w.write_lean(by, head, act);
     }
     let mut authority = Authority::new(cast().revolt);
-    let started = std::time::Instant::now();
     assert_eq!(authority.insert_all(w.acts.iter().cloned()), w.acts.len());
-    let inserted = started.elapsed();
     let counts = authority
         .verdicts()
         .iter()
         .filter(|(_, v)| v.counts())
         .count();
-    let replayed = started.elapsed() - inserted;
+    // Comparing every level event with every other would take minutes here; `cargo xtask bench` has the time.
     assert!(counts > 8000);
-    // About 0.04 s optimised; comparing every level event with every other would take minutes here.
-    assert!(
-        replayed.as_secs() < 10,
-        "inserted in {inserted:?}, replayed in {replayed:?}"
-    );
 }

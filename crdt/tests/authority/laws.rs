@@ -18,7 +18,7 @@ type Law = fn(u64) -> Result<(), String>;
 /// How many schedules each law is tried on.
 fn schedules() -> u64 {
     let set = std::env::var("REVNET_AUTHORITY_SCHEDULES").ok();
-    set.and_then(|count| count.parse().ok()).unwrap_or(500)
+    set.and_then(|count| count.parse().ok()).unwrap_or(2000)
 }
 
 fn holds(law: Law) {

@@ -10,6 +10,8 @@ mod full_disk;
 mod import;
 #[path = "lab/kill.rs"]
 mod kill;
+#[path = "lab/powers.rs"]
+mod powers;
 #[path = "lab/rebuild.rs"]
 mod rebuild;
 #[path = "lab/three_nodes.rs"]

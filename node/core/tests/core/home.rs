@@ -5,7 +5,7 @@ use std::time::Duration;
 use revnet_core::command::{Command, Draft, MessageView, Notice, Place, Reply, Sent};
 use revnet_core::storage::memory::MemoryStorage;
 use revnet_core::storage::{Answer, Boot, Direction, Query, Storage as _, Write};
-use revnet_core::{Core, Effect, Identity, Input, MILLI, Mono, SECOND};
+use revnet_core::{Core, Effect, Identity, Input, MILLI, Mono, SECOND, Verdict};
 use revnet_protocol::act::Settings;
 use revnet_protocol::frame::Frame;
 use revnet_protocol::{
@@ -35,6 +35,9 @@ pub(crate) struct Home {
     pub(crate) blamed: Vec<(DeviceId, &'static str)>,
     /// Messages that it told its listeners of.
     pub(crate) told: Vec<MessageView>,
+    /// What it gossiped, with the topics.
+    pub(crate) gossiped: Vec<(String, Vec<u8>)>,
+    verdict: Option<Verdict>,
 }
 
 impl Home {
@@ -63,6 +66,8 @@ impl Home {
             held: Vec::new(),
             blamed: Vec::new(),
             told: Vec::new(),
+            gossiped: Vec::new(),
+            verdict: None,
         };
         home.drain();
         home
@@ -126,6 +131,18 @@ impl Home {
     pub(crate) fn ask(&mut self, command: Command) -> Reply {
         let id = self.begin(command);
         self.answer(id)
+    }
+
+    /// What becomes of gossip that a peer passes on.
+    pub(crate) fn hear(&mut self, from: &Self, topic: &str, bytes: Vec<u8>) -> Option<Verdict> {
+        self.verdict = None;
+        self.input(Input::Gossip {
+            peer: from.device(),
+            topic: topic.to_owned(),
+            bytes,
+            token: 0,
+        });
+        self.verdict
     }
 
     /// Why a command is refused.
@@ -288,6 +305,8 @@ impl Home {
                 },
                 Effect::Disconnect { peer, reason } => self.blamed.push((peer, reason)),
                 Effect::Notice(Notice::Message { message, .. }) => self.told.push(*message),
+                Effect::Gossip { topic, bytes } => self.gossiped.push((topic, bytes)),
+                Effect::Verdict { verdict, .. } => self.verdict = Some(verdict),
                 _ => {}
             }
         }

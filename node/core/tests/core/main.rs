@@ -4,6 +4,7 @@
 mod clocks;
 mod closed;
 mod forger;
+mod forgery;
 mod home;
 mod leaving;
 mod pacing;

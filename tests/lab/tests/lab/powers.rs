@@ -1,0 +1,76 @@
+//! Who may do what, between real nodes: a closed channel, a role, a ban.
+
+use revnet_lab::{Lab, Node, SOON, exit, until};
+
+fn join(host: &Node<'_>, guest: &Node<'_>, revolt: &str) {
+    let link = host.field(&["invite", "new", revolt], "link");
+    guest.json(&["join", &link]);
+}
+
+#[test]
+fn a_closed_channel_a_moderator_and_a_ban() {
+    let lab = Lab::open();
+    let ada = Node::start_new(&lab, "ada", None);
+    let ben = Node::start_new(&lab, "ben", None);
+    let cleo = Node::start_new(&lab, "cleo", None);
+    let revolt = ada.field(&["revolt", "new", "House"], "id");
+    join(&ada, &ben, &revolt);
+    join(&ada, &cleo, &revolt);
+
+    let channel = ada.field(&["channel", "new", &revolt, "cellar", "--private"], "id");
+    let cellar = format!("{revolt}/{channel}");
+    ada.json(&["send", &cellar, "the key is under the mat"]);
+    let user = |node: &Node<'_>| node.field(&["id", "show"], "user");
+    let (of_ben, of_cleo) = (user(&ben), user(&cleo));
+    until("everybody is known to ada", SOON, || {
+        let members = ada.json(&["member", "list", &revolt]);
+        let count = members.as_array().map_or(0, Vec::len);
+        (count == 3).then_some(()).ok_or(format!("{count} members"))
+    });
+    ada.json(&[
+        "channel",
+        "permissions",
+        &cellar,
+        "--for",
+        &of_ben,
+        "--allow",
+        "view",
+    ]);
+    until("ben reads the cellar", SOON, || {
+        ben.try_newest(&cellar, 1).and_then(|text| {
+            let read = text.contains("under the mat");
+            read.then_some(()).ok_or(text)
+        })
+    });
+    cleo.cli(&["log", &cellar])
+        .fails(exit::NOT_FOUND, &["no channel"]);
+
+    let roles = [
+        "role",
+        "new",
+        &revolt,
+        "warden",
+        "--position",
+        "10",
+        "--allow",
+        "ban",
+    ];
+    ada.json(&roles);
+    ada.json(&["member", "level", &revolt, &of_ben, "100"]);
+    ada.json(&["member", "roles", &revolt, &of_ben, "--add", "warden"]);
+    until("ben is a warden", SOON, || {
+        let said = ben.cli(&["member", "ban", &revolt, &of_cleo]);
+        (said.code == Some(0)).then_some(()).ok_or(said.stderr)
+    });
+    ben.cli(&["member", "kick", &revolt, &user(&ada)])
+        .fails(exit::NOT_PERMITTED, &["'kick'"]);
+    until("ada hears of the ban", SOON, || {
+        let bans = ada.json(&["member", "bans", &revolt]);
+        let there = bans[0]["user"] == of_cleo;
+        there.then_some(()).ok_or(bans.to_string())
+    });
+    let audit = ada.json(&["revolt", "audit", &revolt]);
+    let acts = audit.as_array().into_iter().flatten();
+    let mut bans = acts.filter(|act| act["act"] == "ban" && act["counts"] == true);
+    assert!(bans.any(|act| act["by"] == of_ben), "{audit}");
+}
