@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(150);
 /// What the node writes into its data directory for its command line.
 #[derive(Debug, Deserialize)]
 struct NodeFile {
+    pid: u32,
     api: String,
     token: String,
 }
@@ -29,6 +30,8 @@ pub(crate) struct Client {
     agent: Agent,
     /// Address and port.
     pub(crate) api: String,
+    /// The node's process.
+    pub(crate) pid: u32,
     token: String,
 }
 
@@ -57,6 +60,7 @@ impl Client {
         Ok(Self {
             agent,
             api: node.api,
+            pid: node.pid,
             token: node.token,
         })
     }
@@ -138,21 +142,15 @@ impl Client {
         if status.is_success() {
             return Ok(bytes);
         }
-        let error = serde_json::from_slice(&bytes).unwrap_or_else(|_| ErrorBody {
-            code: "failed".to_owned(),
-            message: format!("the node answered with status {status}"),
-            trace_id: String::new(),
-        });
-        if status == StatusCode::UNAUTHORIZED {
-            return Err(Failure::refused(ErrorBody {
-                message: format!(
-                    "the program at {} isn't the node of this data directory",
-                    self.api
-                ),
-                ..error
-            }));
+        let error = serde_json::from_slice::<ErrorBody>(&bytes);
+        match error {
+            Ok(error) if status != StatusCode::UNAUTHORIZED => Err(Failure::refused(error)),
+            // Another program has taken the port since the node ended without saying goodbye.
+            _ => Err(Failure::not_running(format!(
+                "the program at {} isn't the node of this data directory",
+                self.api
+            ))),
         }
-        Err(Failure::refused(error))
     }
 
     fn unreached(&self, error: ureq::Error) -> Failure {

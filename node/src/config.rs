@@ -42,6 +42,23 @@ pub struct UpArgs {
     /// Don't open the page in a browser
     #[arg(long, env = "REVNET_NO_OPEN", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub no_open: bool,
+    /// Name beside loopback under which the API may be asked, HOST or HOST:PORT; repeat it, or separate by commas
+    #[arg(
+        long,
+        value_name = "HOST",
+        value_delimiter = ',',
+        env = "REVNET_ALLOWED_HOSTS",
+        hide_env_values = true
+    )]
+    pub allowed_hosts: Vec<String>,
+    /// Memory for pages of the database, in MiB
+    #[arg(
+        long,
+        value_name = "MIB",
+        env = "REVNET_CACHE_MIB",
+        hide_env_values = true
+    )]
+    pub cache_mib: Option<usize>,
     /// What you are called, if this is the first start
     #[arg(long, value_name = "NAME", env = "REVNET_NAME", hide_env_values = true)]
     pub name: Option<String>,
@@ -95,12 +112,12 @@ pub(crate) struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("can't read the configuration {path}: {source}")]
+    #[error("can't read the configuration {path}: {why}")]
     Read {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// A line is wrong.
     #[error("the configuration {path} is wrong: {text}")]
@@ -134,7 +151,7 @@ impl Config {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && args.config.is_none() => {
                 File::default()
             }
-            Err(source) => return Err(ConfigError::Read { path, source }),
+            Err(why) => return Err(ConfigError::Read { path, why }),
         };
         let wrong = |text: String| ConfigError::Wrong {
             path: path.clone(),
@@ -165,8 +182,16 @@ impl Config {
             listen,
             bootstrap,
             mdns: !args.no_mdns && file.mdns.unwrap_or(true),
-            allowed_hosts: file.allowed_hosts,
-            cache_bytes: file.cache_mib.unwrap_or(DEFAULT_CACHE_MIB) << 20,
+            allowed_hosts: if args.allowed_hosts.is_empty() {
+                file.allowed_hosts
+            } else {
+                args.allowed_hosts.clone()
+            },
+            cache_bytes: args
+                .cache_mib
+                .or(file.cache_mib)
+                .unwrap_or(DEFAULT_CACHE_MIB)
+                << 20,
         })
     }
 }

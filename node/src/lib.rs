@@ -8,6 +8,7 @@ pub mod identity;
 mod rebuild;
 mod runtime;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,6 +77,13 @@ pub async fn run(
     })?;
     let api = listener.local_addr()?;
 
+    for address in &config.listen {
+        revnet_net::check_free(address).map_err(|error| {
+            anyhow!(
+                "can't listen on {address}: {error}; choose another address or port with --listen"
+            )
+        })?;
+    }
     let mut net_config = NetConfig::new(me.keys.seed());
     if !config.listen.is_empty() {
         net_config.listen.clone_from(&config.listen);
@@ -104,43 +112,62 @@ pub async fn run(
 
     let token = revnet_api::new_token()?;
     let node_file = data_dir.join(NODE_FILE);
+    let mut allowed_hosts = config.allowed_hosts.clone();
+    if !api.ip().is_loopback() {
+        tracing::warn!(%api, "the API is open to other machines, without encryption: only tokens protect it");
+        allowed_hosts.push(api.to_string());
+    }
+    let api_config = ApiConfig {
+        listen: config.api,
+        tokens_file: data_dir.join("tokens.json"),
+        allowed_hosts,
+        cli_token: token.clone(),
+    };
+    let mut door_stopped = stopped.clone();
+    let door = revnet_api::serve(handle.clone(), api_config, listener, async move {
+        // An error means that the node is gone.
+        let _ = door_stopped.wait_for(|stop| *stop).await;
+    })?;
     let running = Running {
         pid: std::process::id(),
-        api: api.to_string(),
+        api: from_here(api).to_string(),
         token: &token,
     };
     identity::write_private(&node_file, &serde_json::to_vec(&running)?)
         .with_context(|| format!("can't write {}", node_file.display()))?;
-    let api_config = ApiConfig {
-        listen: config.api,
-        tokens_file: data_dir.join("tokens.json"),
-        allowed_hosts: config.allowed_hosts.clone(),
-        cli_token: token.clone(),
-    };
-    let mut door_stopped = stopped.clone();
-    let door = tokio::spawn(revnet_api::serve(
-        handle.clone(),
-        api_config,
-        listener,
-        async move {
-            // An error means that the node is gone.
-            let _ = door_stopped.wait_for(|stop| *stop).await;
-        },
-    ));
-    ready(&api.to_string());
+    let mut door = tokio::spawn(door);
+    let mut engine = engine;
+    ready(&from_here(api).to_string());
     let mut ended = stopped;
+    let mut early = None;
     tokio::select! {
         () = signal() => tracing::info!("stopping"),
         _ = ended.wait_for(|stop| *stop) => tracing::info!("stopping as asked"),
+        result = &mut door => early = Some(result.context("the API failed").map(drop)),
+        result = &mut engine => early = Some(result.context("the node failed")),
     }
     handle.stop.send_replace(true);
     // Only now is the node gone for the command line.
     let _ = std::fs::remove_file(&node_file);
+    if let Some(result) = early {
+        result?;
+        bail!("the node ended by itself; its log says why");
+    }
     door.await.context("the API failed")??;
     engine.await.context("the node failed")?;
     // An error means that the network has ended already.
     let _ = net.send(revnet_net::NetCommand::Shutdown).await;
     Ok(())
+}
+
+/// Where programs of this machine find what listens on every address.
+fn from_here(api: SocketAddr) -> SocketAddr {
+    let ip = match api.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, api.port())
 }
 
 fn reopener(path: PathBuf, cache_bytes: usize) -> anyhow::Result<runtime::Reopen> {

@@ -7,7 +7,7 @@ use revnet_api::dto::{Peer, Peers, Status};
 use revnet_protocol::UserId;
 
 use crate::context::Context;
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Result};
 use crate::output::{line, table};
 
 /// How long a node may take to stop.
@@ -73,17 +73,24 @@ fn row(peer: &Peer) -> Vec<String> {
     ]
 }
 
+/// Whether a process runs. One that has ended may stay in the list until its parent looks.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    // The name before it stands in parentheses and may hold anything.
+    let state = |stat: &str| stat.rsplit_once(')')?.1.trim_start().chars().next();
+    stat.is_ok_and(|stat| state(&stat) != Some('Z'))
+}
+
 pub(crate) fn down(context: &Context) -> Result<()> {
     let client = context.client()?;
     client.post_bytes("/api/shutdown", &serde_json::json!({}))?;
+    // Until the process is gone, its database is locked.
     let start = Instant::now();
     while start.elapsed() < STOP {
-        match client.get_bytes("/healthz") {
-            Err(failure) if failure.kind == Kind::NotRunning => {
-                return context.out.done("The node has stopped.");
-            }
-            _ => sleep(Duration::from_millis(50)),
+        if !is_running(client.pid) {
+            return context.out.done("The node has stopped.");
         }
+        sleep(Duration::from_millis(20));
     }
     Err(Failure::failed("the node is still stopping"))
 }

@@ -60,7 +60,7 @@ fn a_stale_token_is_named_as_what_it_is() {
     let node = format!(r#"{{"pid":1,"api":"{}","token":"old"}}"#, server.address);
     std::fs::write(server.folder.path().join("node.json"), node).expect("written");
     let outcome = run(&server, &["status"]);
-    assert_eq!(outcome.code, 4);
+    assert_eq!(outcome.code, 5, "the node of this directory doesn't run");
     assert!(
         outcome
             .err

@@ -62,16 +62,16 @@ pub(crate) struct App {
     pub(crate) api: SocketAddr,
 }
 
-/// Serves the API until `shutdown` is done. Requests in work get five seconds to end.
+/// Makes the API ready. What it returns serves until `shutdown` is done; requests in work get five seconds to end.
 ///
 /// # Errors
-/// The tokens can't be read, or the listener fails.
-pub async fn serve<N: NodeHandle>(
+/// The tokens can't be read; while serving, the listener fails.
+pub fn serve<N: NodeHandle>(
     node: N,
     config: ApiConfig,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+) -> io::Result<impl Future<Output = io::Result<()>> + Send> {
     let api = listener.local_addr()?;
     let (stop, stopping) = watch::channel(false);
     let app = App {
@@ -80,10 +80,20 @@ pub async fn serve<N: NodeHandle>(
         buckets: Arc::default(),
         hub: Hub::new(),
         readers: Arc::new(Semaphore::new(MAX_READERS)),
-        stopping: stopping.clone(),
+        stopping,
         api,
         node: Arc::new(node),
     };
+    Ok(run(app, listener, stop, shutdown))
+}
+
+async fn run(
+    app: App,
+    listener: TcpListener,
+    stop: watch::Sender<bool>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let stopping = app.stopping.clone();
     // Events are small and shall leave at once.
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);

@@ -82,7 +82,10 @@ impl Tokens {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 io::Error::new(
                     io::ErrorKind::InvalidData,
-                    format!("{} is damaged: {error}", file.display()),
+                    format!(
+                        "{} is damaged: {error}; move it away, and make all tokens anew with 'revnet token new'",
+                        file.display()
+                    ),
                 )
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),

@@ -191,6 +191,17 @@ impl<'lab> Node<'lab> {
         child.wait().expect("it is our child");
     }
 
+    /// Waits for it to be gone, which was asked to end in another way.
+    ///
+    /// # Panics
+    /// Where it doesn't end, or ends with an error.
+    #[track_caller]
+    pub fn ended(&mut self) {
+        let mut child = self.child.take().expect("it was started");
+        let status = child.wait().expect("it is our child");
+        assert!(status.success(), "{status}");
+    }
+
     /// Asks it to end, as Ctrl-C and a service manager do.
     ///
     /// # Panics

@@ -728,7 +728,7 @@ impl NodeHandle for FakeNode {
         }
     }
 
-    fn backup(&self, passphrase: String) -> Result<Vec<u8>, IdentityError> {
+    fn backup(&self, passphrase: String, _: String) -> Result<Vec<u8>, IdentityError> {
         if passphrase == PASSPHRASE {
             Ok(vec![0, 159, 146, 150])
         } else {
@@ -788,7 +788,7 @@ impl Server {
         let server = revnet_api::serve(node.clone(), config, listener, async {
             let _ = stopped.await;
         });
-        runtime.spawn(server);
+        runtime.spawn(server.expect("no tokens yet"));
         while node.notices.receiver_count() == 0 {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }

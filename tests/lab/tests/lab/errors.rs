@@ -27,6 +27,47 @@ fn a_taken_port_is_named_with_the_option_that_changes_it() {
 }
 
 #[test]
+fn who_stopped_a_node_starts_it_again_at_once() {
+    let lab = Lab::open();
+    let mut ada = Node::start_new(&lab, "ada", None);
+    for _ in 0..5 {
+        let _ = ada.cli(&["down"]).ok();
+        ada.ended();
+        ada.restart();
+    }
+}
+
+#[test]
+fn a_taken_port_for_other_nodes_is_named() {
+    let lab = Lab::open();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port();
+    let address = format!("/ip4/127.0.0.1/tcp/{port}");
+    let mut ada = Node::start_new(&lab, "ada", None);
+    ada.stop();
+    let up = [
+        "up",
+        "--api",
+        "127.0.0.1:0",
+        "--no-open",
+        "--no-mdns",
+        "--listen",
+        &address,
+    ];
+    ada.cli(&up).fails(exit::FAILED, &[&address, "--listen"]);
+}
+
+#[test]
+fn damaged_tokens_keep_a_node_from_starting() {
+    let lab = Lab::open();
+    let mut ada = Node::start_new(&lab, "ada", None);
+    ada.stop();
+    fs::write(ada.data_dir().join("tokens.json"), "{bad").expect("the lab's directory is writable");
+    ada.up_to_its_end("127.0.0.1:0")
+        .fails(exit::FAILED, &["tokens.json", "revnet token new"]);
+}
+
+#[test]
 fn a_corrupt_database_is_named_and_left_as_it_is() {
     let lab = Lab::open();
     let mut ada = Node::start_new(&lab, "ada", None);
