@@ -87,8 +87,8 @@ impl NodeHandle for Handle {
             .map_err(|error| told(&error))
     }
 
-    fn backup(&self, passphrase: String) -> Result<Vec<u8>, ApiIdentityError> {
-        identity::backup(&self.data_dir, &passphrase).map_err(|error| told(&error))
+    fn backup(&self, passphrase: String, name: String) -> Result<Vec<u8>, ApiIdentityError> {
+        identity::backup(&self.data_dir, &passphrase, name).map_err(|error| told(&error))
     }
 
     fn revocation(

@@ -37,7 +37,9 @@ pub enum IdentityError {
     #[error("there is no identity in {0}; make one with: revnet id new --name NAME")]
     Missing(PathBuf),
     /// The file isn't an identity.
-    #[error("{0} is damaged: restore it from your backup, or with: revnet id restore")]
+    #[error(
+        "{0} is damaged: put a copy of it back; or move it away, and restore who you are with: revnet id restore"
+    )]
     Damaged(PathBuf),
     /// The passphrase doesn't fit, or is missing.
     #[error(
@@ -51,12 +53,12 @@ pub enum IdentityError {
     #[error("{0}")]
     Invalid(String),
     /// The system refuses.
-    #[error("can't use {path}: {source}")]
+    #[error("can't use {path}: {why}")]
     Io {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        why: std::io::Error,
     },
 }
 
@@ -173,9 +175,9 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError + '_ {
-    move |source| IdentityError::Io {
+    move |why| IdentityError::Io {
         path: path.to_owned(),
-        source,
+        why,
     }
 }
 
@@ -203,8 +205,11 @@ fn save(
     if path.exists() {
         return Err(IdentityError::Exists(data_dir.to_owned()));
     }
-    if name.trim().is_empty() || name.len() > revnet_protocol::limits::MAX_NAME {
-        return Err(IdentityError::Invalid("a name has 1 to 64 bytes".into()));
+    let wrong = name.contains('/') || name.chars().any(char::is_control);
+    if name.trim().is_empty() || name.len() > revnet_protocol::limits::MAX_NAME || wrong {
+        return Err(IdentityError::Invalid(
+            "a name has 1 to 64 bytes, without '/' and control characters".into(),
+        ));
     }
     let device = DeviceKeys::from_seed(random());
     let cert = root.certify(&device, &label(), unix_ms());
@@ -272,7 +277,7 @@ pub fn restore(
     save(data_dir, &root, name, passphrase)
 }
 
-/// Restores a person from a backup file, as a new device.
+/// Restores a person from a backup file, as a new device, under another name if one is given.
 ///
 /// # Errors
 /// [`IdentityError`].
@@ -280,6 +285,7 @@ pub fn restore_backup(
     data_dir: &Path,
     file: &[u8],
     passphrase: &str,
+    name: Option<&str>,
 ) -> Result<Summary, IdentityError> {
     let invalid = || IdentityError::Invalid("this is not a revnet backup file".into());
     let text = file.strip_prefix(BACKUP_MAGIC).ok_or_else(invalid)?;
@@ -289,7 +295,7 @@ pub fn restore_backup(
     save(
         data_dir,
         &RootKey::from_seed(backup.seed),
-        &backup.name,
+        name.unwrap_or(&backup.name),
         Some(passphrase),
     )
 }
@@ -385,13 +391,13 @@ pub fn revocation(
 ///
 /// # Errors
 /// [`IdentityError`].
-pub fn backup(data_dir: &Path, passphrase: &str) -> Result<Vec<u8>, IdentityError> {
+pub fn backup(data_dir: &Path, passphrase: &str, name: String) -> Result<Vec<u8>, IdentityError> {
     if passphrase.is_empty() {
         return Err(IdentityError::Invalid("a backup needs a passphrase".into()));
     }
-    let (root, stored) = root(data_dir, Some(passphrase))?;
+    let (root, _) = root(data_dir, Some(passphrase))?;
     let plain = Zeroizing::new(encode(&Backup {
-        name: stored.name,
+        name,
         seed: *root.seed(),
     }));
     let sealed = seal(passphrase, &plain)?;
@@ -435,13 +441,15 @@ mod tests {
             again.device, made.device,
             "a restored person is on a new device"
         );
-        let file = backup(&a, "secret").expect("backed up");
+        let file = backup(&a, "secret", "Ada B.".into()).expect("backed up");
         assert!(matches!(
-            restore_backup(&c, &file, "wrong"),
+            restore_backup(&c, &file, "wrong", None),
             Err(IdentityError::Passphrase)
         ));
         assert_eq!(
-            restore_backup(&c, &file, "secret").expect("restored").user,
+            restore_backup(&c, &file, "secret", None)
+                .expect("restored")
+                .user,
             made.user
         );
     }

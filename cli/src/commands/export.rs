@@ -27,6 +27,9 @@ pub(crate) struct ExportArgs {
     channel: String,
     /// The file to write, or - for standard output
     file: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    force: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &ExportArgs) -> Result<()> {
@@ -37,13 +40,28 @@ pub(crate) fn run(context: &Context, args: &ExportArgs) -> Result<()> {
         write_all(&pages, &mut BufWriter::new(io::stdout().lock()))?;
         return Ok(());
     }
-    // The file appears when it is whole.
+    let known = std::fs::metadata(&args.file).ok();
+    if known.as_ref().is_some_and(std::fs::Metadata::is_file) && !args.force {
+        return Err(Failure::usage(format!(
+            "{} is there already: give --force to replace it",
+            args.file.display()
+        )));
+    }
+    // A pipe or a device is written to; a file appears when it is whole.
+    if known.is_some_and(|known| !known.is_file()) {
+        let messages = write_file(&pages, &args.file, is_gzip(&args.file))?;
+        return done(context, args, messages);
+    }
     let mut next = args.file.as_os_str().to_owned();
     next.push(".part");
     let next = PathBuf::from(next);
     let written = write_file(&pages, &next, is_gzip(&args.file));
     let messages = written.inspect_err(|_| drop(std::fs::remove_file(&next)))?;
     std::fs::rename(&next, &args.file).map_err(|error| Failure::file(&args.file, &error))?;
+    done(context, args, messages)
+}
+
+fn done(context: &Context, args: &ExportArgs, messages: u64) -> Result<()> {
     let value = serde_json::json!({ "file": args.file, "messages": messages });
     context.out.show(&value, || {
         format!(

@@ -35,9 +35,9 @@ Examples:
   revnet id restore --name Ada < words.txt
   revnet id restore --backup ada.revnet-id")]
 pub(crate) struct RestoreArgs {
-    /// What you are called (a backup knows it)
-    #[arg(long, default_value = "me")]
-    name: String,
+    /// What you are called [default: the name in the backup, or 'me']
+    #[arg(long)]
+    name: Option<String>,
     /// Restore from a backup file and not from the 24 words on standard input
     #[arg(long, value_name = "FILE")]
     backup: Option<PathBuf>,
@@ -60,12 +60,13 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
                 Some(passphrase) => passphrase,
                 None => ask("Passphrase of the backup")?,
             };
-            identity::restore_backup(&context.data_dir, &bytes, &passphrase)
+            identity::restore_backup(&context.data_dir, &bytes, &passphrase, args.name.as_deref())
         }
         None => {
             let mut words = String::new();
             std::io::stdin().take(4096).read_to_string(&mut words)?;
-            identity::restore(&context.data_dir, &words, &args.name, passphrase.as_deref())
+            let name = args.name.as_deref().unwrap_or("me");
+            identity::restore(&context.data_dir, &words, name, passphrase.as_deref())
         }
     };
     show(context, &restored.map_err(|error| failure(&error))?)

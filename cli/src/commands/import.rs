@@ -11,12 +11,13 @@ use clap::{Args, Subcommand};
 use flate2::bufread::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use revnet_api::dto::{Draft, Drafts, Imported, SentAll};
+use revnet_protocol::Content;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::export::is_gzip;
 use crate::client::Client;
 use crate::context::Context;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Kind, Result};
 use crate::names;
 use crate::times;
 
@@ -134,10 +135,11 @@ fn jsonl(context: &Context, args: &JsonlArgs) -> Result<()> {
     bar.finish_and_clear();
     let summary = import.summary;
     if let Err(failure) = result {
-        eprintln!(
-            "revnet: stopped after {} messages; run the same command again to continue",
-            summary.total
-        );
+        let then = match failure.kind {
+            Kind::Usage | Kind::NotPermitted | Kind::NotFound => "",
+            _ => "; run the same command again to continue",
+        };
+        eprintln!("revnet: stopped after {} messages{then}", summary.total);
         return Err(failure);
     }
     context.out.show(&summary, || {
@@ -201,9 +203,22 @@ impl Import<'_> {
             if text.trim_ascii().is_empty() {
                 continue;
             }
-            let draft = parse(&text)
-                .and_then(|record| draft(record, &self.source, &mut self.seen))
-                .map_err(|why| Failure::usage(format!("line {number}: {why}")))?;
+            // Programs of other systems put a mark in front.
+            let line = match number {
+                1 => text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text),
+                _ => &text,
+            };
+            let read = parse(line).and_then(|record| draft(record, &self.source, &mut self.seen));
+            let draft = match read {
+                Ok(draft) => draft,
+                Err(why) => {
+                    // What stands before a wrong line is good.
+                    self.flush()?;
+                    return Err(Failure::usage(format!(
+                        "line {number}: {why}; mend it, and run the same command again"
+                    )));
+                }
+            };
             if self.batch.drafts.is_empty() {
                 self.batch.first = number;
             }
@@ -280,8 +295,32 @@ fn draft(
             reply_to: record.reply_to,
         }),
     };
-    seen.insert(record.id);
+    if !content(&draft).fits() {
+        return Err("the message is longer than about 8000 bytes".to_owned());
+    }
+    if !seen.insert(record.id.clone()) {
+        return Err(format!(
+            "the id '{}' stands on an earlier line, too",
+            record.id
+        ));
+    }
     Ok(draft)
+}
+
+/// What the message will be, to see whether it fits.
+fn content(draft: &Draft) -> Content {
+    let imported = draft.imported.as_ref();
+    Content {
+        salt: [0; 16],
+        text: draft.text.clone(),
+        imported: imported.map(|from| revnet_protocol::Imported {
+            source: from.source.clone(),
+            id: from.id.clone(),
+            author: from.author.clone(),
+            time_ms: from.time_ms,
+            reply_to: from.reply_to.clone(),
+        }),
+    }
 }
 
 #[cfg(test)]

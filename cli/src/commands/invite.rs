@@ -46,8 +46,21 @@ pub(crate) struct NewArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     uses: Option<u32>,
     /// Also print it as a link to a community's own server
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = host)]
     web: Option<String>,
+}
+
+/// The name of a server, with a port or without.
+fn host(text: &str) -> std::result::Result<String, String> {
+    let host = text.strip_prefix("https://").unwrap_or(text);
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    if host.is_empty() || !host.chars().all(part) {
+        return Err(
+            "give the server's name, such as revolts.example.org or example.org:8443".into(),
+        );
+    }
+    Ok(host.to_owned())
 }
 
 pub(crate) fn run(context: &Context, command: &InviteCommand) -> Result<()> {

@@ -29,7 +29,7 @@ Examples:
 pub(crate) struct LogArgs {
     /// REVOLT/CHANNEL
     channel: String,
-    /// At most this many: the newest, or the oldest where only --after is given [default: 50]
+    /// At most this many: the newest, or the oldest where --after is given [default: 50]
     #[arg(
         long,
         value_name = "N",
@@ -94,6 +94,11 @@ pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<()> {
         json: context.out.json,
         delivery: args.delivery,
     };
+    if args.follow && args.after.is_some() && args.limit.is_some() {
+        return Err(Failure::usage(
+            "with --follow and --after everything since then is printed: leave out --limit",
+        ));
+    }
     if args.follow {
         return follow::run(context, args, printer);
     }
@@ -113,7 +118,8 @@ fn history(
     args: &LogArgs,
     mut each: impl FnMut(&revnet_api::dto::Message) -> Result<()>,
 ) -> Result<()> {
-    let limit = if args.all {
+    // Between a part of the past and what comes now there would be a hole.
+    let limit = if args.all || (args.follow && args.after.is_some()) {
         u64::MAX
     } else {
         args.limit.unwrap_or(50)

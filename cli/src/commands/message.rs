@@ -7,7 +7,7 @@ use revnet_protocol::MessageId;
 use super::send::text_or_stdin;
 use crate::client::segment;
 use crate::context::Context;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::names;
 
 #[derive(Debug, Args)]
@@ -73,6 +73,9 @@ pub(crate) fn delete(context: &Context, args: &DeleteArgs) -> Result<()> {
 }
 
 pub(crate) fn react(context: &Context, args: &ReactArgs) -> Result<()> {
+    if args.emoji.is_empty() {
+        return Err(Failure::usage("a reaction has 1 to 32 bytes"));
+    }
     let client = context.client()?;
     let place = names::channel(&client, &args.channel)?;
     let path = format!(

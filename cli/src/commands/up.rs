@@ -1,6 +1,5 @@
 //! `revnet up` and `revnet relay`: the two commands that run something.
 
-use std::error::Error as _;
 use std::io::IsTerminal as _;
 use std::process::{Command, Stdio};
 
@@ -94,7 +93,8 @@ pub(crate) fn relay(context: &Context, command: RelayCommand) -> Result<()> {
     let config = command
         .relay
         .resolve(context.data_dir.join("relay.key"))
-        .map_err(|error| Failure::usage(error.to_string()))?;
+        .map_err(|error| Failure::usage(with_causes(&error)))?;
+    let json = context.out.json;
     let runtime = runtime()?;
     let signal = {
         let _entered = runtime.enter();
@@ -102,17 +102,25 @@ pub(crate) fn relay(context: &Context, command: RelayCommand) -> Result<()> {
     };
     let ready = |relay: &revnet_bootstrap::Ready| {
         // Nobody may be reading; the relay runs all the same.
-        let _ = print(&format!("{}\n", relay.address));
+        let text = if json {
+            serde_json::json!({ "address": relay.address.to_string() }).to_string()
+        } else {
+            relay.address.to_string()
+        };
+        let _ = print(&format!("{text}\n"));
     };
     runtime
         .block_on(revnet_bootstrap::run(&config, ready, signal))
-        .map_err(|error| {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text.push_str(&format!(": {error}"));
-                cause = error.source();
-            }
-            Failure::failed(text)
-        })
+        .map_err(|error| Failure::failed(with_causes(&error)))
+}
+
+/// What an error says, and what is behind it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }

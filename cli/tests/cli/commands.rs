@@ -265,6 +265,10 @@ fn invites_and_joins() {
     let link = text(&made["link"]);
     assert!(link.starts_with("revnet:"));
     assert!(text(&made["web_link"]).starts_with("https://example.org/i#"));
+    for wrong in ["", "exa mple.org", "example.org/x#", "https://"] {
+        let outcome = run(&server, &["invite", "new", "Gardeners", "--web", wrong]);
+        assert_eq!(outcome.code, 2, "{wrong}");
+    }
     assert_eq!(made["expires_ms"], 1_700_000_000_000_u64 + 604_800_000);
     assert_eq!(made["max_uses"], 2);
     let joined = json(&server, &["join", link]);

@@ -10,7 +10,7 @@ use revnet_core::command::Place;
 use serde_json::Value;
 
 use crate::fake::Server;
-use crate::run::{gardeners, json, program, text};
+use crate::run::{gardeners, json, program, run, text};
 
 /// How long a message may take: far more than it needs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -99,4 +99,23 @@ fn an_empty_channel_is_followed_from_its_first_message() {
     let mut follower = Follower::start(&server, &[]);
     server.node.hear(at, "a", true);
     assert_eq!(follower.next(), "a");
+}
+
+#[test]
+fn following_from_a_point_on_leaves_nothing_out() {
+    let server = gardeners();
+    let both = [
+        "log",
+        "Gardeners/general",
+        "--follow",
+        "--after",
+        "2020-01-01T00:00:00Z",
+        "--limit",
+        "3",
+    ];
+    let outcome = run(&server, &both);
+    assert!(
+        outcome.code == 2 && outcome.err.contains("--limit"),
+        "{outcome:?}"
+    );
 }

@@ -78,7 +78,58 @@ fn a_broken_line_is_named_and_what_came_before_stays() {
     let outcome = run(&server, &["import", "jsonl", AT, file]);
     assert_eq!(outcome.code, 2);
     assert!(outcome.err.contains("line 601"), "{outcome:?}");
-    assert_eq!(log(&server).len(), 500, "whole batches");
+    assert!(!outcome.err.contains("again to continue"), "{outcome:?}");
+    assert_eq!(log(&server).len(), 600, "all that stands before it");
+}
+
+#[test]
+fn two_lines_with_one_id_and_too_long_ones_are_named() {
+    let server = gardeners();
+    let file = server.folder.path().join("odd.jsonl");
+    let path = file.to_str().expect("text");
+    let line = |id: u32, body: &str| {
+        let line = value!({"id": id, "ts": "2004-09-23T14:00:00Z", "author": "a", "body": body});
+        format!("{line}\n")
+    };
+    let mark = "\u{feff}";
+    let twice = format!("{mark}{}{}", line(1, "one"), line(1, "two"));
+    std::fs::write(&file, twice).expect("written");
+    let outcome = run(&server, &["import", "jsonl", AT, path]);
+    assert_eq!(outcome.code, 2);
+    assert!(outcome.err.contains("line 2: the id '1'"), "{outcome:?}");
+    assert_eq!(log(&server).len(), 1);
+    let long = format!("{}{}", line(1, "one"), line(2, &"x".repeat(9000)));
+    std::fs::write(&file, long).expect("written");
+    let outcome = run(&server, &["import", "jsonl", AT, path]);
+    assert!(
+        outcome.err.contains("line 2: the message is longer"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn an_export_replaces_nothing_unasked() {
+    let server = gardeners();
+    run(&server, &["send", AT, "one"]);
+    let file = server.folder.path().join("kept.jsonl");
+    std::fs::write(&file, "kept").expect("written");
+    let path = file.to_str().expect("text");
+    let refused = run(&server, &["export", AT, path]);
+    assert!(
+        refused.code == 2 && refused.err.contains("--force"),
+        "{refused:?}"
+    );
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), "kept");
+    json(&server, &["export", AT, path, "--force"]);
+    assert!(
+        std::fs::read_to_string(&file)
+            .expect("there")
+            .contains("one")
+    );
+    // What is no file is written to, and stays what it is.
+    json(&server, &["export", AT, "/dev/null"]);
+    let null = std::fs::metadata("/dev/null").expect("there");
+    assert!(!null.is_file());
 }
 
 #[test]

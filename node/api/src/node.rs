@@ -57,11 +57,11 @@ pub trait NodeHandle: Clone + Send + Sync + 'static {
     /// [`IdentityError`].
     fn phrase(&self, passphrase: Option<String>) -> Result<String, IdentityError>;
 
-    /// The identity as an encrypted file. May take a second (argon2): called off the async threads.
+    /// The identity as an encrypted file, under the name that it has now. May take a second (argon2): called off the async threads.
     ///
     /// # Errors
     /// [`IdentityError`].
-    fn backup(&self, passphrase: String) -> Result<Vec<u8>, IdentityError>;
+    fn backup(&self, passphrase: String, name: String) -> Result<Vec<u8>, IdentityError>;
 
     /// The root key's word that a device is this person's no longer. May take a second (argon2): called off the
     /// async threads.
@@ -82,7 +82,7 @@ pub(crate) trait Node: Send + Sync {
     fn network(&self) -> BoxFuture<'_, NetworkStatus>;
     fn shutdown(&self);
     fn phrase(&self, passphrase: Option<String>) -> Result<String, IdentityError>;
-    fn backup(&self, passphrase: String) -> Result<Vec<u8>, IdentityError>;
+    fn backup(&self, passphrase: String, name: String) -> Result<Vec<u8>, IdentityError>;
     fn revocation(
         &self,
         device: DeviceId,
@@ -111,8 +111,8 @@ impl<N: NodeHandle> Node for N {
         NodeHandle::phrase(self, passphrase)
     }
 
-    fn backup(&self, passphrase: String) -> Result<Vec<u8>, IdentityError> {
-        NodeHandle::backup(self, passphrase)
+    fn backup(&self, passphrase: String, name: String) -> Result<Vec<u8>, IdentityError> {
+        NodeHandle::backup(self, passphrase, name)
     }
 
     fn revocation(

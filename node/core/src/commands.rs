@@ -12,7 +12,9 @@ use revnet_protocol::{
 use revnet_crdt::authority::Wish;
 use revnet_protocol::role::Grant;
 
-use crate::command::{ChannelEdit, Command, CommandError, Draft, Notice, Place, Reply};
+use crate::command::{
+    ChannelEdit, Command, CommandError, DocumentInfo, Draft, Notice, Place, Reply,
+};
 use crate::core::{Core, Waiting};
 use crate::query::{LogJob, read_event};
 use crate::revolt::{Record, Revolt, secret_key};
@@ -50,6 +52,12 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), CommandError> {
 fn check_text(what: &str, text: Option<&String>, max: usize) -> Result<(), CommandError> {
     if text.is_some_and(|text| text.len() > max) {
         return Err(invalid(format!("the {what} is longer than {max} bytes")));
+    }
+    let odd = |text: &String| text.chars().any(|c| c.is_control() && c != '\n');
+    if text.is_some_and(odd) {
+        return Err(invalid(format!(
+            "the {what} must not contain control characters"
+        )));
     }
     Ok(())
 }
@@ -136,8 +144,13 @@ impl Core {
                 emoji,
                 on,
             } => {
-                if emoji.is_empty() || emoji.len() > MAX_EMOJI {
-                    return Err(invalid(format!("a reaction has 1 to {MAX_EMOJI} bytes")));
+                if emoji.is_empty()
+                    || emoji.len() > MAX_EMOJI
+                    || emoji.chars().any(char::is_control)
+                {
+                    return Err(invalid(format!(
+                        "a reaction has 1 to {MAX_EMOJI} bytes, without control characters"
+                    )));
                 }
                 self.change(
                     id,
@@ -672,6 +685,10 @@ impl Core {
             Some(channel) => self.channel_stream(&revolt, &channel)?,
             None => self.revolt(&revolt)?.control,
         };
+        let documents = self.documents(&revolt)?;
+        if !documents.contains(&DocumentInfo { channel, seg }) {
+            return Err(CommandError::NotFound("document"));
+        }
         let ranges: Vec<_> = self.streams[&stream]
             .chains
             .keys()

@@ -103,7 +103,12 @@ pub(crate) async fn backup(
     if backup.passphrase.is_empty() {
         return Err(ApiError::invalid("a backup needs a passphrase"));
     }
-    let file = blocking(move || app.node.backup(backup.passphrase)).await??;
+    let name = ask(&app, Command::Status, |reply| match reply {
+        Reply::Status(status) => Some(status.name),
+        _ => None,
+    })
+    .await?;
+    let file = blocking(move || app.node.backup(backup.passphrase, name)).await??;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], file))
 }
 
