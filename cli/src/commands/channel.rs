@@ -48,7 +48,7 @@ pub(crate) struct NewArgs {
     name: String,
     #[command(flatten)]
     look: LookArgs,
-    /// Let only admins, yourself and whom you name see it ('revnet channel permissions')
+    /// Let only admins, people above you, yourself and whom you name see it ('revnet channel permissions')
     #[arg(long)]
     private: bool,
 }
