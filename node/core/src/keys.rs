@@ -247,6 +247,10 @@ impl Core {
         let (secret, under) = (secret.clone(), under.clone());
         for part in lacking.chunks(MAX_SHARED_SLOTS) {
             for chunk in seal_slots(&secret, &id, part, &mut self.rng) {
+                // Somebody's key may be none; nothing is written for them, again and again.
+                if chunk.slots.is_empty() {
+                    continue;
+                }
                 self.author(id, &Act::KeyShare(chunk), &under, Vec::new());
             }
         }
