@@ -13,7 +13,9 @@ use crate::ids::{DeviceId, EnvelopeId, KeyId, RevoltId, StreamId};
 use crate::limits::{MAX_ENVELOPE, MAX_FRAME};
 
 /// The version of the conversation on a link. Nodes with different ones part politely.
-pub const LINK_VERSION: u16 = 1;
+///
+/// Version 2 compares streams by [`Tips`], which show chains that parted.
+pub const LINK_VERSION: u16 = 2;
 
 /// Summary of what a node has: equal fingerprints mean equal chains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,7 +41,65 @@ pub struct Cursor {
     pub position: u64,
 }
 
-/// Up to where a node has each chain of a stream.
+/// The first 16 bytes of an id: enough to tell apart what somebody has, and out of reach for who looks for two
+/// alike (2^64 tries).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Mark(pub [u8; 16]);
+
+impl Mark {
+    fn of(id: &[u8; 32]) -> Self {
+        let mut out = [0; 16];
+        out.copy_from_slice(&id[..16]);
+        Self(out)
+    }
+
+    /// The lowest id that it stands for, as bytes.
+    #[must_use]
+    pub fn lowest(&self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out[..16].copy_from_slice(&self.0);
+        out
+    }
+}
+
+impl From<&DeviceId> for Mark {
+    fn from(id: &DeviceId) -> Self {
+        Self::of(&id.0)
+    }
+}
+
+impl From<&EnvelopeId> for Mark {
+    fn from(id: &EnvelopeId) -> Self {
+        Self::of(&id.0)
+    }
+}
+
+/// How far a node has one chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip {
+    /// The author.
+    pub device: Mark,
+    /// The last number that it has without a gap.
+    pub seq: u64,
+    /// The envelope at that number.
+    pub id: Mark,
+    /// It knows that the author signed two envelopes for the next number, or for a later one.
+    pub forked: bool,
+}
+
+/// Up to where a node has each chain of a stream. In a control stream, whose chains may have branches, each branch
+/// has its own tip.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tips {
+    /// The stream.
+    pub stream: StreamId,
+    /// One for each chain or branch, in no order.
+    pub tips: Vec<Tip>,
+}
+
+/// Up to where a node has each chain of a stream, in version 1 of the conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vector {
     /// The stream.
@@ -99,7 +159,7 @@ pub enum Frame {
         /// All streams.
         streams: Vec<(StreamId, Fingerprint)>,
     },
-    /// "Of these streams I have this."
+    /// "Of these streams I have this", in version 1 of the conversation. Nobody asks so any more.
     Want {
         /// Which revolt.
         revolt: RevoltId,
@@ -145,6 +205,25 @@ pub enum Frame {
     },
     /// Signed acknowledgements, to an author that is linked.
     Held(Held),
+    /// "Of these streams I have this; send what I lack."
+    Ask {
+        /// Which revolt.
+        revolt: RevoltId,
+        /// The streams that differ.
+        streams: Vec<Tips>,
+    },
+    /// "At these numbers I have these envelopes of a chain of which we have different ones." The receiver answers
+    /// with numbers closer to the place where the chain parts, or with its own envelopes from there on.
+    Parted {
+        /// Which revolt.
+        revolt: RevoltId,
+        /// The stream, a channel.
+        stream: StreamId,
+        /// The author.
+        device: DeviceId,
+        /// Rising numbers, and what is there; at most [`MAX_MARKS`](crate::limits::MAX_MARKS).
+        marks: Vec<(u64, Mark)>,
+    },
 }
 
 /// "My disk has these": the last envelope of each chain, all before it included.

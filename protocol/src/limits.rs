@@ -32,5 +32,7 @@ pub const MAX_LINK: usize = 4096;
 pub const MAX_BACK_LINKS: usize = 16;
 /// Most slots in one [`KeyShare`](crate::act::Act::KeyShare): about 6 KB.
 pub const MAX_SHARED_SLOTS: usize = 64;
+/// Most places of a chain in one [`Parted`](crate::frame::Frame::Parted).
+pub const MAX_MARKS: usize = 64;
 /// Highest sequence number of a chain (48 bits, so that it fits into an event key).
 pub const MAX_SEQ: u64 = (1 << 48) - 1;

@@ -13,7 +13,7 @@ use revnet_protocol::act::{
 use revnet_protocol::envelope::{Body, Envelope, Place, Run};
 use revnet_protocol::epoch::{BackLink, MeetSecret, SlotChunk, Tag, chunk_root, seal_slots};
 use revnet_protocol::frame::{
-    Cursor, Fingerprint, Frame, Gossip, Held, LINK_VERSION, Refusal, Vector,
+    Cursor, Fingerprint, Frame, Gossip, Held, Mark, Refusal, Tip, Tips, Vector,
 };
 use revnet_protocol::invite::knock_digest;
 use revnet_protocol::role::{Ban, Grant, Overwrite, Role, Target, Timeout};
@@ -493,7 +493,7 @@ fn frames() {
         (
             "hello",
             Frame::Hello {
-                version: LINK_VERSION,
+                version: 1,
                 nonce: [19; 32],
                 unix_ms: 1_700_000_000_000,
             },
@@ -576,6 +576,30 @@ fn frames() {
             },
         ),
         ("held", Frame::Held(held)),
+        (
+            "ask",
+            Frame::Ask {
+                revolt: revolt(),
+                streams: vec![Tips {
+                    stream: stream(),
+                    tips: vec![Tip {
+                        device: Mark::from(&keys().id()),
+                        seq: 300,
+                        id: Mark([33; 16]),
+                        forked: true,
+                    }],
+                }],
+            },
+        ),
+        (
+            "parted",
+            Frame::Parted {
+                revolt: revolt(),
+                stream: stream(),
+                device: keys().id(),
+                marks: vec![(1, Mark([34; 16])), (300, Mark([35; 16]))],
+            },
+        ),
     ];
     for (name, frame) in &all {
         check(&format!("frame_{name}"), frame);
@@ -592,7 +616,9 @@ fn frames() {
             | Frame::NeedKeys { .. }
             | Frame::Keys { .. }
             | Frame::Refused { .. }
-            | Frame::Held(_) => {}
+            | Frame::Held(_)
+            | Frame::Ask { .. }
+            | Frame::Parted { .. } => {}
         }
     }
 }

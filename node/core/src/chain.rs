@@ -1,10 +1,12 @@
 //! Chains and streams: what is known of each author's envelopes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_crdt::change::DocTip;
-use revnet_protocol::frame::{Fingerprint, Vector};
-use revnet_protocol::{ChannelId, DeviceId, EnvelopeId, Hlc, KeyId, RevoltId, StreamId};
+use revnet_protocol::envelope::Header;
+use revnet_protocol::frame::{Fingerprint, Mark, Tip};
+use revnet_protocol::hash::hash;
+use revnet_protocol::{ChannelId, DeviceId, EnvelopeId, Hlc, KeyId, RevoltId};
 use serde::{Deserialize, Serialize};
 
 /// Why a chain is read no further for now.
@@ -34,7 +36,8 @@ pub(crate) struct Chain {
     pub(crate) waiting: Option<Waiting>,
     /// From this number on nothing counts: the author wrote something that no honest program writes.
     pub(crate) broken: Option<u64>,
-    /// From this number on nothing counts: the author signed two histories.
+    /// The author signed two envelopes for this number, and none for a lower one as far as is known. From here on
+    /// nothing of it is in a document, and in a channel nothing is kept but what proves it.
     pub(crate) forked: Option<u64>,
     /// Up to where the disk has it; only that is acknowledged.
     #[serde(skip)]
@@ -63,11 +66,30 @@ impl Chain {
         }
     }
 
-    /// Whether the event with this number may be indexed.
+    /// Whether the event with this number is in its document.
     pub(crate) fn counts(&self, seq: u64) -> bool {
         self.broken.is_none_or(|from| seq < from) && self.forked.is_none_or(|from| seq < from)
     }
 }
+
+/// A piece of a chain that parts from the one which came first. In the control stream it grows like any chain; in a
+/// channel it and another prove that the author signed two histories.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Branch {
+    pub(crate) device: DeviceId,
+    /// The number before its first, and the envelope there.
+    pub(crate) base: u64,
+    pub(crate) prev: EnvelopeId,
+    pub(crate) chain: Chain,
+}
+
+/// The name of a branch in the store, which stands in the place of a device.
+pub(crate) fn branch_name(device: &DeviceId, first: &EnvelopeId) -> DeviceId {
+    DeviceId(hash("revnet/v1/branch", &[&device.0, &first.0]).0)
+}
+
+/// Most branches of one device's chain in a control stream. What is beyond is not taken.
+pub(crate) const MAX_BRANCHES: usize = 64;
 
 /// A stream: the control stream of a revolt, or one of its channels.
 #[derive(Clone, Debug)]
@@ -75,7 +97,33 @@ pub(crate) struct Stream {
     pub(crate) revolt: RevoltId,
     pub(crate) channel: Option<ChannelId>,
     pub(crate) chains: BTreeMap<DeviceId, Chain>,
+    /// By [`branch_name`].
+    pub(crate) branches: BTreeMap<DeviceId, Branch>,
+    /// Of a control stream, where each envelope is: the device or the name of the branch, and its number.
+    acts: BTreeMap<EnvelopeId, (DeviceId, u64)>,
     fingerprint: Option<Fingerprint>,
+}
+
+/// Where an act belongs in a control stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seat {
+    /// It is here already, or its author numbered it against its own history.
+    Taken,
+    /// The one before it is missing.
+    Gap,
+    /// It continues this chain or branch.
+    Next(DeviceId),
+    /// It is the first of a new branch.
+    Beside,
+}
+
+/// What somebody lacks of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Lacking {
+    /// Chain or branch, and the first place in the store.
+    pub(crate) ranges: Vec<(DeviceId, u64)>,
+    /// Authors of whom each side has another envelope at the same number.
+    pub(crate) parted: Vec<(DeviceId, u64)>,
 }
 
 impl Stream {
@@ -84,14 +132,83 @@ impl Stream {
             revolt,
             channel,
             chains: BTreeMap::new(),
+            branches: BTreeMap::new(),
+            acts: BTreeMap::new(),
             fingerprint: None,
         }
     }
 
-    /// The chain of a device, to change it.
-    pub(crate) fn chain_mut(&mut self, device: DeviceId) -> &mut Chain {
+    /// The chain of a device, or the branch of that name, to change it.
+    pub(crate) fn chain_mut(&mut self, key: DeviceId) -> &mut Chain {
         self.fingerprint = None;
-        self.chains.entry(device).or_default()
+        match self.branches.get_mut(&key) {
+            Some(branch) => &mut branch.chain,
+            None => self.chains.entry(key).or_default(),
+        }
+    }
+
+    /// The chain of a device, or the branch of that name.
+    pub(crate) fn chain(&self, key: &DeviceId) -> Option<&Chain> {
+        let branch = self.branches.get(key).map(|branch| &branch.chain);
+        branch.or_else(|| self.chains.get(key))
+    }
+
+    /// All chains that are read: in a control stream the branches, too.
+    pub(crate) fn read_chains(&self) -> impl Iterator<Item = (&DeviceId, &Chain)> {
+        let branches = self.branches.iter().filter(|_| self.channel.is_none());
+        let branches = branches.map(|(name, branch)| (name, &branch.chain));
+        self.chains.iter().chain(branches)
+    }
+
+    /// The place in the store of a number of a chain or branch.
+    pub(crate) fn stored_at(&self, key: &DeviceId, seq: u64) -> u64 {
+        seq - self.branches.get(key).map_or(0, |branch| branch.base)
+    }
+
+    /// Keeps a branch.
+    pub(crate) fn add_branch(&mut self, name: DeviceId, branch: Branch) {
+        self.fingerprint = None;
+        self.branches.insert(name, branch);
+    }
+
+    /// Notes where an act is. Of words only the tips are known.
+    pub(crate) fn seat(&mut self, id: EnvelopeId, key: DeviceId, seq: u64) {
+        if self.channel.is_none() {
+            self.acts.insert(id, (key, seq));
+        }
+    }
+
+    /// Where an act is: in which chain or branch, at which number.
+    pub(crate) fn seat_of(&self, id: &EnvelopeId) -> Option<(DeviceId, u64)> {
+        self.acts.get(id).copied()
+    }
+
+    fn author(&self, key: DeviceId) -> DeviceId {
+        self.branches.get(&key).map_or(key, |branch| branch.device)
+    }
+
+    /// Where an act belongs. Every act whose past is here has its place, whichever branch came first.
+    pub(crate) fn seat_for(&self, id: &EnvelopeId, header: &Header) -> Seat {
+        if self.acts.contains_key(id) {
+            return Seat::Taken;
+        }
+        let (key, before) = match self.acts.get(&header.prev) {
+            Some(place) => *place,
+            None if header.seq == 1 => (header.device, 0),
+            None => return Seat::Gap,
+        };
+        if self.author(key) != header.device || before + 1 != header.seq {
+            return Seat::Taken;
+        }
+        let tip = self.chain(&key).map_or(0, |chain| chain.tip);
+        let of_device = self.branches.values().filter(|b| b.device == header.device);
+        if tip == before {
+            Seat::Next(key)
+        } else if of_device.count() < MAX_BRANCHES {
+            Seat::Beside
+        } else {
+            Seat::Taken
+        }
     }
 
     /// Events known here: what honest authors choose their segment by.
@@ -99,38 +216,145 @@ impl Stream {
         self.chains.values().map(|chain| chain.opened).sum()
     }
 
+    /// How far every chain is. In a control stream the branches count like chains, so that it doesn't show which
+    /// came first; in a channel the chain ends where it parts, and that it does is all that counts.
+    fn tips(&self) -> Vec<(DeviceId, u64, EnvelopeId, bool)> {
+        let is_control = self.channel.is_none();
+        let chains = self.chains.iter().filter_map(|(device, chain)| {
+            let forked = chain.forked.is_some() && !is_control;
+            (chain.tip > 0 || forked).then_some((*device, chain.tip, chain.tip_id, forked))
+        });
+        if !is_control || self.branches.is_empty() {
+            return chains.collect();
+        }
+        let branches = self.branches.values();
+        let branches = branches.map(|b| (b.device, b.chain.tip, b.chain.tip_id, false));
+        let mut all: Vec<_> = chains.chain(branches).collect();
+        all.sort_unstable();
+        all
+    }
+
     /// Summary of all tips. Tips name their whole history, so equal summaries mean equal chains.
     pub(crate) fn fingerprint(&mut self) -> Fingerprint {
-        *self.fingerprint.get_or_insert_with(|| {
-            let mut bytes = Vec::with_capacity(self.chains.len() * 72);
-            for (device, chain) in self.chains.iter().filter(|(_, chain)| chain.tip > 0) {
-                bytes.extend_from_slice(&device.0);
-                bytes.extend_from_slice(&chain.tip.to_le_bytes());
-                bytes.extend_from_slice(&chain.tip_id.0);
-            }
-            Fingerprint::of(&[&bytes])
-        })
+        if let Some(fingerprint) = self.fingerprint {
+            return fingerprint;
+        }
+        let tips = self.tips();
+        let mut bytes = Vec::with_capacity(tips.len() * 73);
+        for (device, seq, id, forked) in tips {
+            bytes.extend_from_slice(&device.0);
+            bytes.extend_from_slice(&seq.to_le_bytes());
+            bytes.extend_from_slice(&id.0);
+            bytes.push(u8::from(forked));
+        }
+        *self.fingerprint.insert(Fingerprint::of(&[&bytes]))
     }
 
     /// What this node has of the stream.
-    pub(crate) fn vector(&self, stream: StreamId) -> Vector {
-        let tips = self
-            .chains
-            .iter()
-            .map(|(device, chain)| (*device, chain.tip))
-            .collect();
-        Vector { stream, tips }
+    pub(crate) fn marks(&self) -> Vec<Tip> {
+        let tips = self.tips().into_iter();
+        tips.map(|(device, seq, id, forked)| Tip {
+            device: (&device).into(),
+            seq,
+            id: (&id).into(),
+            forked,
+        })
+        .collect()
     }
 
-    /// Where a node with `vector` lacks envelopes that are here: author and first missing number.
-    pub(crate) fn ahead_of(&self, vector: &[(DeviceId, u64)]) -> Vec<(DeviceId, u64)> {
-        let theirs: BTreeMap<_, _> = vector.iter().copied().collect();
-        self.chains
-            .iter()
-            .filter_map(|(device, chain)| {
-                let have = theirs.get(device).copied().unwrap_or(0);
-                (chain.tip > have).then_some((*device, have + 1))
-            })
-            .collect()
+    /// What a node with these tips lacks.
+    pub(crate) fn lacking(&self, theirs: &[Tip]) -> Lacking {
+        let mut by_device: BTreeMap<Mark, Vec<&Tip>> = BTreeMap::new();
+        for tip in theirs {
+            by_device.entry(tip.device).or_default().push(tip);
+        }
+        let tips_of = |device: &DeviceId| {
+            let tips = by_device.get(&Mark::from(device));
+            tips.map_or(&[][..], Vec::as_slice)
+        };
+        if self.channel.is_none() {
+            self.lacking_acts(tips_of)
+        } else {
+            self.lacking_words(tips_of)
+        }
+    }
+
+    fn lacking_words<'t>(&self, tips_of: impl Fn(&DeviceId) -> &'t [&'t Tip]) -> Lacking {
+        let mut lacking = Lacking::default();
+        for (device, chain) in &self.chains {
+            let Some(tip) = tips_of(device).first() else {
+                lacking.ranges.push((*device, 1));
+                self.add_proof(device, &mut lacking);
+                continue;
+            };
+            if chain.forked.is_some() && (!tip.forked || tip.seq > chain.tip) {
+                self.add_proof(device, &mut lacking);
+            }
+            // Who knows that the chain parts takes nothing from who doesn't.
+            if tip.seq < chain.tip && (!tip.forked || chain.forked.is_some()) {
+                lacking.ranges.push((*device, tip.seq + 1));
+            } else if tip.seq == chain.tip && tip.id != Mark::from(&chain.tip_id) {
+                lacking.parted.push((*device, tip.seq));
+            }
+        }
+        // The chains first: what proves that one parts is taken after what comes before.
+        lacking
+            .ranges
+            .sort_by_key(|(key, _)| self.branches.contains_key(key));
+        lacking
+    }
+
+    fn add_proof(&self, device: &DeviceId, lacking: &mut Lacking) {
+        let branches = self.branches.iter();
+        let proof = branches.filter(|(_, branch)| branch.device == *device);
+        lacking.ranges.extend(proof.map(|(name, _)| (*name, 1)));
+    }
+
+    /// Branches are told apart by what the other side names. A tip that is not known here and is further than
+    /// everything here may well be the same history grown on: then the other way round will show.
+    fn lacking_acts<'t>(&self, tips_of: impl Fn(&DeviceId) -> &'t [&'t Tip]) -> Lacking {
+        let mut covered: BTreeMap<DeviceId, u64> = BTreeMap::new();
+        let mut unknown: BTreeMap<DeviceId, u64> = BTreeMap::new();
+        let authors: BTreeSet<DeviceId> = self.chains.keys().copied().collect();
+        for author in authors {
+            for tip in tips_of(&author) {
+                let first = EnvelopeId(tip.id.lowest());
+                let found = self.acts.range(first..).next();
+                match found.filter(|(id, _)| Mark::from(*id) == tip.id) {
+                    Some((_, (key, seq))) => self.cover(*key, *seq, &mut covered),
+                    None => {
+                        let furthest = unknown.entry(author).or_default();
+                        *furthest = (*furthest).max(tip.seq);
+                    }
+                }
+            }
+        }
+        let mut lacking = Lacking::default();
+        for (key, chain) in self.read_chains() {
+            let have = covered.get(key).copied().unwrap_or(0);
+            let ahead = unknown.get(&self.author(*key)).copied().unwrap_or(0);
+            if have < chain.tip && ahead <= chain.tip {
+                let base = self.branches.get(key).map_or(0, |branch| branch.base);
+                lacking.ranges.push((*key, have.max(base) + 1 - base));
+            }
+        }
+        // A branch after what it parts from.
+        let base = |key: &DeviceId| self.branches.get(key).map(|branch| branch.base);
+        lacking.ranges.sort_by_key(|(key, _)| base(key));
+        lacking
+    }
+
+    /// Who has an act has all before it.
+    fn cover(&self, key: DeviceId, seq: u64, covered: &mut BTreeMap<DeviceId, u64>) {
+        let (mut key, mut seq) = (key, seq);
+        loop {
+            let have = covered.entry(key).or_default();
+            *have = (*have).max(seq);
+            let before = self.branches.get(&key).map(|branch| branch.prev);
+            match before.and_then(|prev| self.seat_of(&prev)) {
+                Some((parent, at)) => (key, seq) = (parent, at),
+                None => return,
+            }
+        }
     }
 }

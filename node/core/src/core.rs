@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+use revnet_protocol::envelope::Envelope;
+use revnet_protocol::frame::Mark;
 use revnet_protocol::{
     DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hlc, RevoltId, StreamId, UserId,
 };
 
-use crate::chain::{Chain, Stream};
+use crate::chain::{Branch, Chain, Stream};
 use crate::command::{Command, CommandError, Notice, Reply};
+use crate::fork::Suspect;
 use crate::io::{Effect, Input, MILLI, Mono, SECOND};
 use crate::link::Link;
 use crate::mutant::is_impatient;
@@ -55,6 +58,20 @@ pub(crate) enum Waiting {
     Arrivals { peer: DeviceId, revolt: RevoltId },
     /// Stored envelopes that can now be read.
     Reopen { revolt: RevoltId },
+    /// Own envelopes at the places of a peer's.
+    Fork {
+        suspect: Suspect,
+        theirs: Vec<Envelope>,
+    },
+    /// Own envelopes to name to a peer.
+    Marks { suspect: Suspect },
+    /// Own envelopes at places that a peer named.
+    Parted {
+        suspect: Suspect,
+        marks: Vec<(u64, Mark)>,
+    },
+    /// The own branch of a chain, for a peer that has another.
+    Beside { suspect: Suspect },
     /// A page of a log.
     Log(Box<LogJob>),
     /// A message that changed, for a notice.
@@ -123,6 +140,8 @@ pub struct Core {
     pub(crate) streams: BTreeMap<StreamId, Stream>,
     /// Stored chains of streams that aren't known yet.
     pub(crate) unplaced: BTreeMap<StreamId, Vec<(DeviceId, Chain)>>,
+    /// And branches, by name.
+    pub(crate) unplaced_branches: BTreeMap<StreamId, Vec<(DeviceId, Branch)>>,
     pub(crate) links: BTreeMap<DeviceId, Link>,
     pub(crate) addresses: BTreeMap<DeviceId, Vec<String>>,
     pub(crate) dials: BTreeMap<DeviceId, crate::connect::Dial>,
@@ -160,6 +179,7 @@ impl Core {
             revolts: BTreeMap::new(),
             streams: BTreeMap::new(),
             unplaced: BTreeMap::new(),
+            unplaced_branches: BTreeMap::new(),
             links: BTreeMap::new(),
             addresses: BTreeMap::new(),
             dials: BTreeMap::new(),
@@ -434,6 +454,22 @@ impl Core {
             }
             (Waiting::Reopen { revolt }, Answer::Envelopes { envelopes, .. }) => {
                 self.reopen_loaded(revolt, envelopes);
+            }
+            (Waiting::Fork { suspect, theirs }, Answer::Envelopes { envelopes, .. }) => {
+                self.loaded_for(&suspect.peer);
+                self.fork_loaded(suspect, &theirs, &envelopes);
+            }
+            (Waiting::Marks { suspect }, Answer::Values(envelopes)) => {
+                self.loaded_for(&suspect.peer);
+                self.marks_loaded(suspect, envelopes);
+            }
+            (Waiting::Parted { suspect, marks }, Answer::Values(own)) => {
+                self.loaded_for(&suspect.peer);
+                self.parted_loaded(suspect, &marks, &own);
+            }
+            (Waiting::Beside { suspect }, Answer::Envelopes { envelopes, .. }) => {
+                self.loaded_for(&suspect.peer);
+                self.beside_loaded(suspect, envelopes);
             }
             (Waiting::Log(job), Answer::Rows(rows)) => self.log_loaded(*job, &rows),
             (Waiting::Changed { stream }, Answer::Rows(rows)) => self.changed_loaded(stream, &rows),

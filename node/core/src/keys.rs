@@ -71,8 +71,8 @@ impl Core {
             .streams
             .values()
             .filter(|stream| stream.revolt == revolt)
-            .flat_map(|stream| stream.chains.values())
-            .filter_map(|chain| match chain.waiting {
+            .flat_map(|stream| stream.read_chains())
+            .filter_map(|(_, chain)| match chain.waiting {
                 Some(Waiting::Key(key)) => Some(key),
                 _ => None,
             })

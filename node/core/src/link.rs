@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_protocol::epoch::{MeetSecret, Tag};
-use revnet_protocol::frame::{Frame, LINK_VERSION, Refusal, Vector};
+use revnet_protocol::frame::{Frame, LINK_VERSION, Refusal};
 use revnet_protocol::identity::verify;
 use revnet_protocol::invite::knock_digest;
 use revnet_protocol::{DeviceId, InviteId, InviteSecret, RevoltId, Signature, StreamId};
 
 use crate::command::Notice;
 use crate::core::{ANTI_ENTROPY, Core, Timer};
+use crate::fork::Suspect;
 use crate::io::{Effect, SECOND};
 
 /// How far a pull from a peer has come.
@@ -51,6 +52,8 @@ pub(crate) struct Link {
     pub(crate) loads: usize,
     /// Revolts in which everything the peer has was pulled once.
     pub(crate) synced: BTreeSet<RevoltId>,
+    /// Chains of which the peer has another history, as long as one comparison counts.
+    pub(crate) searched: BTreeSet<(StreamId, DeviceId)>,
 }
 
 impl Link {
@@ -68,8 +71,6 @@ impl Link {
 const PROOFS_STEP: usize = 16;
 /// Most proofs in one frame.
 const MAX_PROOFS: usize = 40_000;
-/// Most streams in a vector comparison.
-pub(crate) const MAX_VECTORS: usize = 10_000;
 
 impl Core {
     pub(crate) fn link_up(&mut self, peer: DeviceId, relayed: bool, address: Option<String>) {
@@ -91,6 +92,7 @@ impl Core {
             serving: BTreeMap::new(),
             loads: 0,
             synced: BTreeSet::new(),
+            searched: BTreeSet::new(),
         };
         self.links.insert(peer, link);
         self.dialled(peer, address);
@@ -154,7 +156,22 @@ impl Core {
                 cursor,
             } => self.pulled_from(peer, revolt, have, cursor),
             Frame::Compare { revolt, streams } => self.compare(peer, revolt, &streams),
-            Frame::Want { revolt, vectors } => self.want(peer, revolt, &vectors),
+            Frame::Want { .. } => self.blame(peer, "asked in the words of version 1"),
+            Frame::Ask { revolt, streams } => self.asked(peer, revolt, &streams),
+            Frame::Parted {
+                revolt,
+                stream,
+                device,
+                marks,
+            } => {
+                let suspect = Suspect {
+                    peer,
+                    revolt,
+                    stream,
+                    device,
+                };
+                self.parted(suspect, marks);
+            }
             Frame::Runs { revolt, runs } => self.runs(peer, revolt, runs),
             Frame::Pulled {
                 revolt,
@@ -412,6 +429,9 @@ impl Core {
             return self.blame(peer, "never greeted");
         }
         let shared: Vec<_> = link.proved.iter().copied().collect();
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.searched.clear();
+        }
         for revolt in shared {
             // An answer that never came must not block the next question.
             if let Some(pull) = self
@@ -430,9 +450,4 @@ impl Core {
 
 fn signed_difference(a: u64, b: u64) -> i64 {
     i64::try_from(i128::from(a) - i128::from(b)).unwrap_or(0)
-}
-
-/// The largest vector that is looked at.
-pub(crate) fn is_reasonable(vectors: &[Vector]) -> bool {
-    vectors.len() <= MAX_VECTORS
 }

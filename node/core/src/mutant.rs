@@ -36,11 +36,13 @@ pub enum Mutant {
     DroppedForgotten,
     /// The secrets of closed channels are handed to every member.
     KeysForAll,
+    /// That an author signed two histories is not looked into.
+    ForksIgnored,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::GossipBeforeDurable,
         Self::AnswerBeforeDurable,
         Self::HeldBeforeDurable,
@@ -54,6 +56,7 @@ impl Mutant {
         Self::KeysUnread,
         Self::DroppedForgotten,
         Self::KeysForAll,
+        Self::ForksIgnored,
     ];
 
     /// The fault in words with hyphens.
@@ -73,6 +76,7 @@ impl Mutant {
             Self::KeysUnread => "keys-unread",
             Self::DroppedForgotten => "dropped-forgotten",
             Self::KeysForAll => "keys-for-all",
+            Self::ForksIgnored => "forks-ignored",
         }
     }
 }

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use revnet_crdt::authority::{Authority, Epoch};
 use revnet_protocol::act::{Audience, Level};
 use revnet_protocol::epoch::{EpochSecret, SlotChunk};
-use revnet_protocol::{ChannelId, KeyId, Permission, RevoltId, StreamId, UserId, decode, encode};
+use revnet_protocol::{
+    ChannelId, DeviceId, KeyId, Permission, RevoltId, StreamId, UserId, decode, encode,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Chain, Stream};
+use crate::chain::{Branch, Chain, Stream};
 use crate::command::{CommandError, Notice};
 use crate::core::{Core, Timer};
 use crate::io::{MILLI, SECOND};
@@ -98,7 +100,7 @@ impl Revolt {
     }
 
     /// Whether a device is a current member's.
-    pub(crate) fn has_device(&self, device: &revnet_protocol::DeviceId) -> bool {
+    pub(crate) fn has_device(&self, device: &DeviceId) -> bool {
         self.authority
             .state()
             .user_of(device)
@@ -106,7 +108,7 @@ impl Revolt {
     }
 
     /// Whether a device is somebody's who is banned.
-    pub(crate) fn is_banned(&self, device: &revnet_protocol::DeviceId) -> bool {
+    pub(crate) fn is_banned(&self, device: &DeviceId) -> bool {
         let state = self.authority.state();
         let user = state.user_of(device).map(|(user, _)| user);
         user.and_then(|user| state.former.get(&user))
@@ -114,7 +116,7 @@ impl Revolt {
     }
 
     /// Whether no other device is a member's.
-    pub(crate) fn is_alone(&self, device: &revnet_protocol::DeviceId) -> bool {
+    pub(crate) fn is_alone(&self, device: &DeviceId) -> bool {
         let members = self.authority.state().members.values();
         members.flat_map(|m| m.devices.keys()).all(|d| d == device)
     }
@@ -215,7 +217,12 @@ impl Core {
         }
         self.place_chains();
         for bytes in boot.control {
-            self.restore_act(&bytes);
+            self.restore_act(None, &bytes);
+        }
+        for (_, name, envelopes) in boot.branches {
+            for bytes in envelopes {
+                self.restore_act(Some(name), &bytes);
+            }
         }
         let revolts: Vec<_> = self.revolts.keys().copied().collect();
         for revolt in &revolts {
@@ -254,6 +261,16 @@ impl Core {
                 };
                 revolt.chunks.entry(chunk.key_id).or_default().push(chunk);
             }
+            (Space::Branch, _) => {
+                if let Some((stream, name)) = key.split_first_chunk::<32>()
+                    && let Ok(name) = name.try_into()
+                    && let Ok(mut branch) = decode::<Branch>(value, Chain::MAX_STATE)
+                {
+                    branch.chain = branch.chain.restored();
+                    let of_stream = self.unplaced_branches.entry(StreamId(*stream));
+                    of_stream.or_default().push((DeviceId(name), branch));
+                }
+            }
             (Space::Cursor, _) => self.restore_cursor(key, value),
             (Space::Outbox, _) => self.restore_outbox(key, value),
             (Space::Local, _) if key == STORE_ID => {
@@ -270,8 +287,7 @@ impl Core {
                     .and_then(|d| d.try_into().ok())
                     && let Ok(addresses) = decode::<Vec<String>>(value, 1 << 14)
                 {
-                    self.addresses
-                        .insert(revnet_protocol::DeviceId(device), addresses);
+                    self.addresses.insert(DeviceId(device), addresses);
                 }
             }
             _ => {}
@@ -332,6 +348,15 @@ impl Core {
             }
             false
         });
+        self.unplaced_branches.retain(|id, branches| {
+            let Some(stream) = streams.get_mut(id) else {
+                return true;
+            };
+            for (name, branch) in std::mem::take(branches) {
+                stream.add_branch(name, branch);
+            }
+            false
+        });
     }
 
     /// After acts were added to a revolt's control graph.
@@ -379,7 +404,12 @@ impl Core {
             .map(|(s, _)| *s)
             .collect();
         for stream in streams {
-            self.streams.remove(&stream);
+            let known = self.streams.remove(&stream);
+            let branches = known.map(|known| known.branches).unwrap_or_default();
+            writes.extend(branches.keys().map(|name| crate::storage::Write::Remove {
+                space: Space::Branch,
+                key: crate::receive::branch_key(&stream, name),
+            }));
             for (number, _) in revolt.outbox.get(&stream).into_iter().flatten() {
                 writes.push(crate::storage::Write::Remove {
                     space: Space::Outbox,

@@ -27,21 +27,25 @@ pub enum Space {
     Outbox = 6,
     /// Settings of this node.
     Local = 7,
+    /// Branches of chains that their authors parted. Key: stream, name of the branch, which stands for the author's
+    /// device in [`Write::Envelope`].
+    Branch = 8,
 }
 
 impl Space {
     /// Spaces whose records are all handed over at start.
-    pub const BOOT: [Self; 6] = [
+    pub const BOOT: [Self; 7] = [
         Self::Revolt,
         Self::Secret,
         Self::Chunk,
         Self::Cursor,
         Self::Outbox,
         Self::Local,
+        Self::Branch,
     ];
 
     /// All spaces.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Revolt,
         Self::Secret,
         Self::Chunk,
@@ -49,6 +53,7 @@ impl Space {
         Self::Nonce,
         Self::Outbox,
         Self::Local,
+        Self::Branch,
     ];
 }
 
@@ -99,6 +104,16 @@ pub enum Write {
     },
     /// Takes all events of a device from number `from` on out of the index of a stream.
     Unindex {
+        /// The stream.
+        stream: StreamId,
+        /// The author.
+        device: DeviceId,
+        /// The first number that goes.
+        from: u64,
+    },
+    /// Forgets the envelopes of a device from number `from` on, and takes them out of the index. Their entries in
+    /// the arrival log lead nowhere afterwards.
+    Cut {
         /// The stream.
         stream: StreamId,
         /// The author.
@@ -162,6 +177,11 @@ pub enum Query {
         /// Stops after about this many bytes; at least one envelope is given.
         max_bytes: usize,
     },
+    /// Single envelopes, in the order of the places.
+    Envelopes {
+        /// Stream, author and number of each.
+        places: Vec<(StreamId, DeviceId, u64)>,
+    },
     /// A page of messages with their overlays.
     Page {
         /// The stream.
@@ -210,7 +230,7 @@ pub struct PageRow {
 pub enum Answer {
     /// To `Get`.
     Value(Option<Vec<u8>>),
-    /// To `GetMany`.
+    /// To `GetMany` and `Envelopes`.
     Values(Vec<Option<Vec<u8>>>),
     /// To `Ranges`: encoded envelopes, and whether all there is was given.
     Envelopes {
@@ -238,8 +258,10 @@ pub struct Boot {
     pub records: BTreeMap<(Space, Vec<u8>), Vec<u8>>,
     /// All chain states.
     pub chains: Vec<(StreamId, DeviceId, Vec<u8>)>,
-    /// All envelopes of the control streams; filled in by [`Boot::read`].
+    /// All envelopes of the control streams, without those of branches; filled in by [`Boot::read`].
     pub control: Vec<Vec<u8>>,
+    /// The branches of control streams by name, with all their envelopes; filled in by [`Boot::read`].
+    pub branches: Vec<(StreamId, DeviceId, Vec<Vec<u8>>)>,
 }
 
 impl Boot {
@@ -272,6 +294,21 @@ impl Boot {
             };
             if let Answer::Envelopes { envelopes, .. } = storage.query(&query)? {
                 boot.control = envelopes;
+            }
+        }
+        let branches = boot.records.keys().filter_map(|(space, key)| {
+            let (stream, name) = key.split_first_chunk::<32>()?;
+            let stream = StreamId(*stream);
+            let is_control = *space == Space::Branch && control.contains(&stream);
+            Some((stream, DeviceId(name.try_into().ok()?))).filter(|_| is_control)
+        });
+        for (stream, name) in branches {
+            let query = Query::Ranges {
+                ranges: vec![(stream, name, 1)],
+                max_bytes: usize::MAX,
+            };
+            if let Answer::Envelopes { envelopes, .. } = storage.query(&query)? {
+                boot.branches.push((stream, name, envelopes));
             }
         }
         Ok(boot)

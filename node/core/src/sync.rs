@@ -3,23 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_protocol::envelope::{Envelope, Run};
-use revnet_protocol::frame::{Cursor, Fingerprint, Frame, Refusal, Vector};
+use revnet_protocol::frame::{Cursor, Fingerprint, Frame, Refusal, Tips};
 use revnet_protocol::limits::MAX_RUN;
-use revnet_protocol::{DeviceId, RevoltId, StreamId, decode, encode};
+use revnet_protocol::{DeviceId, EnvelopeId, RevoltId, StreamId, decode, encode};
 
 use crate::core::{Core, Waiting};
-use crate::link::is_reasonable;
+use crate::fork::Suspect;
 use crate::mutant::{Mutant, is_active};
 use crate::storage::{Query, Space};
 
 /// How many stored bytes go into one answer. Runs are smaller than what is stored, so a frame holds them.
-const SERVE_BYTES: usize = 384 * 1024;
+pub(crate) const SERVE_BYTES: usize = 384 * 1024;
 /// How far an answer is stretched to reach an envelope with a signature.
-const STRETCH_BYTES: usize = 1024 * 1024;
+pub(crate) const STRETCH_BYTES: usize = 1024 * 1024;
 /// Revolts that are pulled from one peer at the same time. Their answers fit into the queue of a link.
 const PULLS_AT_ONCE: usize = 32;
 /// Questions to the store that one peer may cause at the same time.
 const MAX_LOADS: usize = 64;
+/// Most streams in one question.
+const MAX_STREAMS: usize = 10_000;
 /// How many arrivals are looked at for one answer.
 const ARRIVALS: usize = 4096;
 
@@ -148,7 +150,10 @@ impl Core {
         }
         let mut first: BTreeMap<(StreamId, DeviceId), u64> = BTreeMap::new();
         for (_, stream, device, seq) in arrivals {
-            if self.streams.get(stream).is_some_and(|s| s.revolt == revolt) {
+            if let Some(known) = self.streams.get(stream).filter(|s| s.revolt == revolt) {
+                // What proves that a chain parts is of use only as a whole.
+                let is_proof = known.channel.is_some() && known.branches.contains_key(device);
+                let seq = if is_proof { &1 } else { seq };
                 let at = first.entry((*stream, *device)).or_insert(*seq);
                 *at = (*at).min(*seq);
             }
@@ -206,21 +211,18 @@ impl Core {
         else {
             return;
         };
-        let vectors = pull
-            .differing
-            .iter()
-            .map(|id| match self.streams.get(id) {
-                Some(stream) if stream.revolt == revolt => stream.vector(*id),
-                _ => Vector {
-                    stream: *id,
-                    tips: Vec::new(),
-                },
-            })
-            .collect();
-        self.send(peer, &Frame::Want { revolt, vectors });
+        let tips = pull.differing.iter().map(|id| {
+            let known = self.streams.get(id).filter(|s| s.revolt == revolt);
+            Tips {
+                stream: *id,
+                tips: known.map(crate::chain::Stream::marks).unwrap_or_default(),
+            }
+        });
+        let streams = tips.collect();
+        self.send(peer, &Frame::Ask { revolt, streams });
     }
 
-    pub(crate) fn want(&mut self, peer: DeviceId, revolt: RevoltId, vectors: &[Vector]) {
+    pub(crate) fn asked(&mut self, peer: DeviceId, revolt: RevoltId, streams: &[Tips]) {
         if let Err(reason) = self.may_read(&peer, &revolt) {
             return self.send(
                 peer,
@@ -230,22 +232,38 @@ impl Core {
                 },
             );
         }
-        if !is_reasonable(vectors) {
+        if streams.len() > MAX_STREAMS {
             return self.blame(peer, "asked for too many streams");
         }
-        let mut ranges = Vec::new();
-        for vector in vectors {
-            if let Some(stream) = self
-                .streams
-                .get(&vector.stream)
-                .filter(|s| s.revolt == revolt)
-            {
-                ranges.extend(
-                    stream
-                        .ahead_of(&vector.tips)
-                        .into_iter()
-                        .map(|(d, seq)| (vector.stream, d, seq)),
-                );
+        let (mut ranges, mut parted) = (Vec::new(), Vec::new());
+        for Tips { stream, tips } in streams {
+            let Some(known) = self.streams.get(stream).filter(|s| s.revolt == revolt) else {
+                continue;
+            };
+            let lacking = known.lacking(tips);
+            ranges.extend(
+                lacking
+                    .ranges
+                    .into_iter()
+                    .map(|(key, at)| (*stream, key, at)),
+            );
+            parted.extend(
+                lacking
+                    .parted
+                    .into_iter()
+                    .map(|(device, seq)| (*stream, device, seq)),
+            );
+        }
+        for (stream, device, seq) in parted {
+            let suspect = Suspect {
+                peer,
+                revolt,
+                stream,
+                device,
+            };
+            let link = self.links.get_mut(&peer);
+            if link.is_some_and(|link| link.searched.insert((stream, device))) {
+                self.search(suspect, 0, seq);
             }
         }
         self.control_first(&mut ranges);
@@ -309,7 +327,8 @@ impl Core {
         if self.may_read(&peer, &revolt).is_err() {
             return;
         }
-        let runs = pack(envelopes);
+        let control = self.revolts.get(&revolt).map(|revolt| revolt.control);
+        let runs = pack(envelopes, control);
         if runs.is_empty() && !complete && max < STRETCH_BYTES {
             return self.serve(peer, revolt, ranges, STRETCH_BYTES);
         }
@@ -379,16 +398,21 @@ impl Core {
 
     /// Asks the store something for a peer, unless the peer has too many questions open.
     fn load_for(&mut self, peer: DeviceId, revolt: RevoltId, query: Query, then: Waiting) {
-        let Some(link) = self.links.get_mut(&peer) else {
-            return;
-        };
-        if link.loads >= MAX_LOADS {
-            let reason = Refusal::Busy;
-            let revolt = Some(revolt);
-            return self.send(peer, &Frame::Refused { revolt, reason });
+        if self.may_load_for(&peer) {
+            return self.load(query, then);
         }
-        link.loads += 1;
-        self.load(query, then);
+        let reason = Refusal::Busy;
+        let revolt = Some(revolt);
+        self.send(peer, &Frame::Refused { revolt, reason });
+    }
+
+    /// Whether a linked peer may cause one more question to the store; counts it.
+    pub(crate) fn may_load_for(&mut self, peer: &DeviceId) -> bool {
+        let link = self
+            .links
+            .get_mut(peer)
+            .filter(|link| link.loads < MAX_LOADS);
+        link.map(|link| link.loads += 1).is_some()
     }
 
     pub(crate) fn loaded_for(&mut self, peer: &DeviceId) {
@@ -472,25 +496,27 @@ impl Core {
     }
 }
 
-/// Packs stored envelopes into runs. What no signature vouches for at the end of a group stays behind.
-pub(crate) fn pack(envelopes: Vec<Vec<u8>>) -> Vec<Run> {
+/// Packs stored envelopes into runs. What no signature vouches for at the end of a group stays behind. Acts keep
+/// their own signatures, as each may have to prove something by itself.
+pub(crate) fn pack(envelopes: Vec<Vec<u8>>, control: Option<StreamId>) -> Vec<Run> {
     let mut runs = Vec::new();
     let mut group: Vec<Envelope> = Vec::new();
     let mut seen = BTreeSet::new();
+    let mut last = EnvelopeId::default();
     for bytes in envelopes {
         let Ok(envelope) = Envelope::decode(&bytes) else {
             continue;
         };
         let header = &envelope.header;
-        if !seen.insert((header.stream, header.device, header.seq)) {
+        let id = header.id();
+        if !seen.insert(id) {
             continue;
         }
-        let continues = group.last().is_some_and(|last| {
-            last.header.stream == header.stream
-                && last.header.device == header.device
-                && last.header.seq + 1 == header.seq
-                && group.len() < MAX_RUN
+        let continues = group.last().is_some_and(|before| {
+            let is_whole = control == Some(header.stream) && before.signature.is_some();
+            !is_whole && header.prev == last && group.len() < MAX_RUN
         });
+        last = id;
         if !continues {
             close(&mut group, &mut runs);
         }

@@ -539,6 +539,10 @@ impl Core {
             control_heads,
         };
         let authentic = Envelope::seal(place, &self.me.keys, secret, &change, body);
+        let known = self.streams.get_mut(&stream);
+        known
+            .expect("looked up above")
+            .seat(authentic.id(), device, message.seq);
         let chain = self.chain_mut(stream, device);
         chain.tip = message.seq;
         chain.tip_id = authentic.id();

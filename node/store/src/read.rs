@@ -54,6 +54,7 @@ pub(crate) fn query(open: &Open, query: &Query) -> Result<Answer, Fault> {
         }
         Query::GetMany { space, keys } => Ok(Answer::Values(reader.records(*space, keys)?)),
         Query::Ranges { ranges, max_bytes } => reader.ranges(ranges, *max_bytes),
+        Query::Envelopes { places } => reader.envelopes(places),
         Query::Page {
             stream,
             from,
@@ -117,6 +118,19 @@ impl Reader<'_> {
             envelopes,
             complete: true,
         })
+    }
+
+    fn envelopes(&self, places: &[(StreamId, DeviceId, u64)]) -> Result<Answer, Fault> {
+        let table = self.transaction.open_table(ENVELOPES)?;
+        let one = |(stream, device, seq): &(StreamId, DeviceId, u64)| {
+            let Some((stream, device)) = self.numbers(*stream, *device) else {
+                return Ok(None);
+            };
+            let envelope = table.get(&tables::place(stream, device, *seq))?;
+            Ok(envelope.map(|envelope| envelope.value().to_vec()))
+        };
+        let envelopes = places.iter().map(one).collect::<Result<_, Fault>>()?;
+        Ok(Answer::Values(envelopes))
     }
 
     fn page(

@@ -298,7 +298,10 @@ fn size(write: &Write) -> usize {
             Write::Chain { state, .. } => state.len(),
             Write::Put { key, value, .. } => key.len() + value.len(),
             Write::Remove { key, .. } => key.len(),
-            Write::Index { .. } | Write::Unindex { .. } | Write::Forget { .. } => 0,
+            Write::Index { .. }
+            | Write::Unindex { .. }
+            | Write::Cut { .. }
+            | Write::Forget { .. } => 0,
         }
 }
 

@@ -115,6 +115,11 @@ impl<'t> Tables<'t> {
                 device,
                 from,
             } => self.unindex(*stream, *device, *from),
+            Write::Cut {
+                stream,
+                device,
+                from,
+            } => self.cut(*stream, *device, *from),
             Write::Put { space, key, value } => {
                 let key = tables::record(*space, key);
                 self.records.insert(key.as_slice(), value.as_slice())?;
@@ -210,6 +215,20 @@ impl<'t> Tables<'t> {
         self.indexed
             .retain_in::<&IndexedKey, _>(&first..=&last, |_, _| false)?;
         Ok(())
+    }
+
+    fn cut(&mut self, stream: StreamId, device: DeviceId, from: u64) -> Result<(), Fault> {
+        let numbers = (
+            self.streams.number(&stream.0),
+            self.devices.number(&device.0),
+        );
+        if let (Some(stream), Some(device)) = numbers {
+            let first = tables::place(stream, device, from);
+            let last = tables::place(stream, device, u64::MAX);
+            self.envelopes
+                .retain_in::<&PlaceKey, _>(&first..=&last, |_, _| false)?;
+        }
+        self.unindex(stream, device, from)
     }
 
     fn forget(&mut self, stream: StreamId) -> Result<(), Fault> {

@@ -118,7 +118,7 @@ fn meet(
             return;
         }
         cost.bytes += size;
-        let asks = matches!(frame, Frame::Pull { .. } | Frame::Want { .. });
+        let asks = matches!(frame, Frame::Pull { .. } | Frame::Ask { .. });
         let answers = matches!(
             frame,
             Frame::Runs { .. } | Frame::Pulled { .. } | Frame::Compare { .. }

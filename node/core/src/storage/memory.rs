@@ -67,11 +67,15 @@ impl MemoryStorage {
                 stream,
                 device,
                 from,
+            } => self.unindex(stream, device, *from),
+            Write::Cut {
+                stream,
+                device,
+                from,
             } => {
-                let gone = |id: &MessageId| id.device == *device && id.seq >= *from;
-                self.timeline.retain(|(s, id), _| s != stream || !gone(id));
-                self.overlays
-                    .retain(|(s, _, id), ()| s != stream || !gone(id));
+                self.envelopes
+                    .retain(|(s, d, seq), _| s != stream || d != device || seq < from);
+                self.unindex(stream, device, *from);
             }
             Write::Put { space, key, value } => {
                 self.records.insert((*space, key.clone()), value.clone());
@@ -86,6 +90,13 @@ impl MemoryStorage {
                 self.overlays.retain(|(s, ..), ()| s != stream);
             }
         }
+    }
+
+    fn unindex(&mut self, stream: &StreamId, device: &DeviceId, from: u64) {
+        let gone = |id: &MessageId| id.device == *device && id.seq >= from;
+        self.timeline.retain(|(s, id), _| s != stream || !gone(id));
+        self.overlays
+            .retain(|(s, _, id), ()| s != stream || !gone(id));
     }
 
     fn envelope(&self, stream: StreamId, id: &MessageId) -> Option<Vec<u8>> {
@@ -186,6 +197,7 @@ impl Storage for MemoryStorage {
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect(),
             control: Vec::new(),
+            branches: Vec::new(),
             chains: self
                 .chains
                 .iter()
@@ -210,6 +222,12 @@ impl Storage for MemoryStorage {
                     .collect(),
             ),
             Query::Ranges { ranges, max_bytes } => self.ranges(ranges, *max_bytes),
+            Query::Envelopes { places } => Answer::Values(
+                places
+                    .iter()
+                    .map(|place| self.envelopes.get(place).cloned())
+                    .collect(),
+            ),
             Query::Page {
                 stream,
                 from,

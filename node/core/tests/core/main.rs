@@ -5,6 +5,7 @@ mod clocks;
 mod closed;
 mod forger;
 mod forgery;
+mod forks;
 mod home;
 mod leaving;
 mod pacing;

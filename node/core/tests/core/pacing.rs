@@ -1,7 +1,7 @@
 //! How much one link may ask for at once.
 
 use revnet_protocol::StreamId;
-use revnet_protocol::frame::{Frame, Refusal, Vector};
+use revnet_protocol::frame::{Frame, Refusal, Tips};
 
 use crate::home::{Home, greet, join, part, stream, talk, talk_and};
 
@@ -41,10 +41,10 @@ fn a_member_who_asks_without_end_is_put_off() {
     join(&mut ada, &mut eve, at);
     ada.say(at, "something");
     ada.hold_answers(true);
-    let want = Frame::Want {
+    let want = Frame::Ask {
         revolt: at.revolt,
-        vectors: [stream(at), StreamId::control(&at.revolt)]
-            .map(|stream| Vector {
+        streams: [stream(at), StreamId::control(&at.revolt)]
+            .map(|stream| Tips {
                 stream,
                 tips: Vec::new(),
             })

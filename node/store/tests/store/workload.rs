@@ -94,6 +94,7 @@ pub(crate) fn query() -> impl Strategy<Value = Query> {
         1 => (space(), vec(key(), 0..4)).prop_map(|(space, keys)| Query::GetMany { space, keys }),
         2 => (vec((stream(), device(), 0..SEQS), 0..4), 1..6000_usize)
             .prop_map(|(ranges, max_bytes)| Query::Ranges { ranges, max_bytes }),
+        1 => vec((stream(), device(), 0..SEQS), 0..4).prop_map(|places| Query::Envelopes { places }),
         6 => page.prop_map(|(stream, from, direction, limit)| Query::Page {
             stream, from, direction, limit,
         }),
@@ -115,6 +116,8 @@ fn write() -> impl Strategy<Value = Write> {
         ),
         1 => (stream(), device(), 0..SEQS)
             .prop_map(|(stream, device, from)| Write::Unindex { stream, device, from }),
+        1 => (stream(), device(), 0..SEQS)
+            .prop_map(|(stream, device, from)| Write::Cut { stream, device, from }),
         2 => (space(), key(), bytes())
             .prop_map(|(space, key, value)| Write::Put { space, key, value }),
         1 => (space(), key()).prop_map(|(space, key)| Write::Remove { space, key }),

@@ -1,0 +1,232 @@
+//! A device that signs two histories: everybody ends up with the same, whoever saw which one first.
+
+use revnet_core::command::{Command, Place};
+use revnet_core::storage::Boot;
+use revnet_protocol::act::{Channel, ChannelKind, Level};
+use revnet_protocol::envelope::Envelope;
+use revnet_protocol::{Act, EnvelopeId, RevoltId, StreamId};
+
+use crate::forger::{Forger, pushed};
+use crate::home::{Home, join, link, part, stream, talk};
+
+/// Ada's revolt with ben, who will sign two histories, and cleo; nobody is linked.
+fn three() -> (Home, Home, Home, Place) {
+    let (mut ada, mut ben, mut cleo) = (Home::new(1), Home::new(2), Home::new(3));
+    let at = ada.found();
+    join(&mut ada, &mut ben, at);
+    join(&mut ada, &mut cleo, at);
+    for other in [&mut ben, &mut cleo] {
+        talk(&mut ada, other);
+    }
+    (ada, ben, cleo, at)
+}
+
+/// At the end of ben's chain, knowing that ben is a member.
+fn forger(ben: &Home, stream: StreamId, revolt: RevoltId) -> Forger {
+    let mut forger = Forger::of(ben, revolt, stream);
+    forger.heads = vec![last_act(ben)];
+    forger.hlc.ms = forger.hlc.ms.max(ben.unix_ms());
+    forger
+}
+
+fn says(forger: &mut Forger, count: u64, what: &str) -> Vec<Envelope> {
+    let from = forger.hlc.ms;
+    let all = (1..=count).map(|n| forger.say(from + n, &format!("{what} {n}")));
+    all.collect()
+}
+
+/// Links two nodes anew.
+fn again(a: &mut Home, b: &mut Home) {
+    part(a, b);
+    link(a, b);
+}
+
+/// Lets two nodes compare notes until nothing is left to say.
+fn settle(a: &mut Home, b: &mut Home) {
+    for _ in 0..4 {
+        talk(a, b);
+        for home in [&mut *a, &mut *b] {
+            home.pass(25_000);
+        }
+        talk(a, b);
+    }
+}
+
+/// The newest act of a node's own.
+fn last_act(home: &Home) -> EnvelopeId {
+    let boot = Boot::read(&home.storage).expect("memory reads");
+    let acts = boot.control.iter().map(|bytes| Envelope::decode(bytes));
+    let acts = acts.map(|act| act.expect("stored").header);
+    let own = acts.filter(|header| header.device == home.device());
+    own.max_by_key(|header| header.seq).expect("one").id()
+}
+
+fn everybody_reads(homes: [&mut Home; 2], at: Place, texts: &[String]) {
+    for home in homes {
+        assert_eq!(home.texts(at), texts);
+        home.restart();
+        assert_eq!(home.texts(at), texts, "after a restart");
+    }
+}
+
+#[test]
+fn a_channel_ends_where_its_author_signed_two_histories() {
+    let (mut ada, mut ben, mut cleo, at) = three();
+    ben.say(at, "kept");
+    settle(&mut ada, &mut ben);
+    settle(&mut ada, &mut cleo);
+    link(&mut ben, &mut cleo);
+    let mut one = forger(&ben, stream(at), at.revolt);
+    let mut other = one.clone();
+    let (one, other) = (says(&mut one, 3, "one"), says(&mut other, 2, "other"));
+    ben.slip(&mut ada, &pushed(at.revolt, one));
+    ben.slip(&mut cleo, &pushed(at.revolt, other));
+    assert_eq!(ada.texts(at).len(), 4);
+    assert_eq!(cleo.texts(at).len(), 3);
+    again(&mut ada, &mut cleo);
+    settle(&mut ada, &mut cleo);
+    let kept = ["kept".to_owned()];
+    everybody_reads([&mut ada, &mut cleo], at, &kept);
+    assert_eq!(ada.timeline(stream(at)), cleo.timeline(stream(at)));
+
+    // Who comes later learns it, and the author, too.
+    again(&mut ada, &mut cleo);
+    let mut dora = Home::new(4);
+    join(&mut ada, &mut dora, at);
+    settle(&mut ada, &mut dora);
+    everybody_reads([&mut dora, &mut cleo], at, &kept);
+    again(&mut ada, &mut ben);
+    settle(&mut ada, &mut ben);
+    assert_eq!(ben.texts(at), kept);
+    // Nothing of the branches comes back by who has only one of them.
+    let mut more = forger(&ben, stream(at), at.revolt);
+    let again = says(&mut more, 5, "again");
+    ben.slip(&mut ada, &pushed(at.revolt, again));
+    assert_eq!(ada.texts(at), kept);
+    assert!(ada.blamed.is_empty() && cleo.blamed.is_empty());
+}
+
+#[test]
+fn the_place_where_long_histories_part_is_found() {
+    let (mut ada, mut ben, mut cleo, at) = three();
+    link(&mut ben, &mut cleo);
+    let mut trunk = forger(&ben, stream(at), at.revolt);
+    // Only the last of each part is signed by itself.
+    let common = says(&mut trunk, 300, "common");
+    let mut one = trunk.clone();
+    let (one, other) = (says(&mut one, 250, "one"), says(&mut trunk, 400, "other"));
+    for home in [&mut ada, &mut cleo] {
+        ben.slip(home, &pushed(at.revolt, common.clone()));
+    }
+    ben.slip(&mut ada, &pushed(at.revolt, one));
+    ben.slip(&mut cleo, &pushed(at.revolt, other));
+    assert_eq!(ada.texts(at).len(), 550);
+    assert_eq!(cleo.texts(at).len(), 700);
+    again(&mut ada, &mut cleo);
+    settle(&mut ada, &mut cleo);
+    assert_eq!(ada.texts(at).len(), 300);
+    assert_eq!(ada.timeline(stream(at)), cleo.timeline(stream(at)));
+    let mut dora = Home::new(4);
+    join(&mut ada, &mut dora, at);
+    settle(&mut ada, &mut dora);
+    assert_eq!(ada.timeline(stream(at)), dora.timeline(stream(at)));
+}
+
+#[test]
+fn a_history_that_parts_earlier_cuts_deeper() {
+    let (mut ada, mut ben, mut cleo, at) = three();
+    let mut dora = Home::new(4);
+    join(&mut ada, &mut dora, at);
+    link(&mut ben, &mut cleo);
+    link(&mut ben, &mut dora);
+    let mut trunk = forger(&ben, stream(at), at.revolt);
+    let mut common = says(&mut trunk, 4, "common");
+    let mut early = trunk.clone();
+    common.extend(says(&mut trunk, 6, "late"));
+    let mut fork = trunk.clone();
+    let (one, other) = (says(&mut fork, 2, "one"), says(&mut trunk, 2, "other"));
+    for home in [&mut ada, &mut cleo] {
+        ben.slip(home, &pushed(at.revolt, common.clone()));
+    }
+    ben.slip(&mut ada, &pushed(at.revolt, one));
+    ben.slip(&mut cleo, &pushed(at.revolt, other));
+    ben.slip(&mut dora, &pushed(at.revolt, common[..4].to_vec()));
+    ben.slip(&mut dora, &pushed(at.revolt, says(&mut early, 9, "early")));
+    again(&mut ada, &mut cleo);
+    settle(&mut ada, &mut cleo);
+    assert_eq!(ada.texts(at).len(), 10);
+    link(&mut cleo, &mut dora);
+    settle(&mut cleo, &mut dora);
+    settle(&mut ada, &mut cleo);
+    settle(&mut ada, &mut dora);
+    for home in [&mut ada, &mut cleo, &mut dora] {
+        assert_eq!(home.texts(at).len(), 4);
+    }
+}
+
+#[test]
+fn acts_of_all_branches_count() {
+    let (mut ada, mut ben, mut cleo, at) = three();
+    ada.ask(Command::SetMember {
+        revolt: at.revolt,
+        user: ben.identity.cert.user,
+        level: Some(Level(600)),
+    });
+    talk(&mut ada, &mut ben);
+    talk(&mut ada, &mut cleo);
+    link(&mut ben, &mut cleo);
+    let control = StreamId::control(&at.revolt);
+    let now = ada.unix_ms() + 1000;
+    let acts = |forger: &mut Forger, names: &[&str]| -> Vec<Envelope> {
+        let made = names.iter().enumerate().map(|(n, name)| {
+            let act = Act::Channel(Channel {
+                channel: None,
+                kind: ChannelKind::Text,
+                name: Some((*name).to_owned()),
+                topic: None,
+                category: None,
+                position: None,
+                archived: None,
+            });
+            forger.write(now + n as u64, &act.encode(), None)
+        });
+        made.collect()
+    };
+    let set = ada.timeline(control).len();
+    let trunk = Forger::of(&ben, at.revolt, control);
+    let (mut one, mut other) = (trunk.clone(), trunk);
+    for forger in [&mut one, &mut other] {
+        forger.heads = vec![last_act(&ada)];
+    }
+    let (one, other) = (
+        acts(&mut one, &["a", "b"]),
+        acts(&mut other, &["c", "d", "e"]),
+    );
+    for envelope in one {
+        ben.slip(&mut ada, &pushed(at.revolt, vec![envelope]));
+    }
+    // Packed under one signature they are taken as well.
+    ben.slip(&mut cleo, &pushed(at.revolt, other));
+    assert_eq!(ada.channels(at.revolt), ["a", "b", "general"]);
+    assert_eq!(cleo.channels(at.revolt), ["c", "d", "e", "general"]);
+    again(&mut ada, &mut cleo);
+    settle(&mut ada, &mut cleo);
+    let mut dora = Home::new(4);
+    join(&mut ada, &mut dora, at);
+    settle(&mut ada, &mut dora);
+    settle(&mut ada, &mut cleo);
+    for home in [&mut ada, &mut cleo, &mut dora] {
+        let all = ["a", "b", "c", "d", "e", "general"];
+        assert_eq!(home.channels(at.revolt), all);
+        home.restart();
+        assert_eq!(home.channels(at.revolt), all, "after a restart");
+    }
+    // The documents end where the chain parts.
+    assert!(ada.timeline(control).len() > set);
+    assert_eq!(ada.timeline(control), cleo.timeline(control));
+    assert_eq!(ada.timeline(control), dora.timeline(control));
+    // All have the same now, so there is nothing more to send.
+    let mut sent = 0;
+    crate::home::talk_and(&mut ada, &mut dora, |frames| sent += frames.len());
+    assert_eq!(sent, 0);
+}
