@@ -24,6 +24,7 @@ Usage: cargo xtask sim [ARGUMENTS]     (`cargo xtask sim -- --help` lists them)
 
   cargo xtask sim --seed N --nodes 50    one run; the same seed replays exactly
   cargo xtask sim --seeds 200            many runs
+  cargo xtask sim --laws 100000          schedules of people who cheat against each law of who may do what
   cargo xtask sim --mutant NAME          plants a fault, which has to be noticed (`list`, `all`)";
 
 const BENCH_HELP: &str = "\

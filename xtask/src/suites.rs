@@ -13,6 +13,8 @@ use crate::{Failure, direction, hygiene, purity, supply, tools};
 /// Seeds that the simulation runs in `check` and in `ci`.
 const SEEDS_CHECK: &str = "20";
 const SEEDS_CI: &str = "200";
+/// Schedules of people who cheat that each law of the reducer is tried on.
+const SCHEDULES: &str = "2000";
 /// Seeds of a large network in `ci`.
 const SEEDS_LARGE: &str = "4";
 
@@ -34,6 +36,7 @@ pub(crate) fn check(workspace: &Workspace, arguments: &[String]) -> Result<(), F
             "the tests and doctests of the pure crates",
             pure_tests,
         ),
+        laws(),
         simulation("the network simulation, 20 seeds", SEEDS_CHECK),
     ];
     let about = "The quick checks: run them before each commit. Warm, they take under two minutes.";
@@ -82,6 +85,7 @@ pub(crate) fn ci(workspace: &Workspace, arguments: &[String]) -> Result<(), Fail
                 Ok(String::new())
             },
         ),
+        all_laws(),
         simulations(),
         planted_faults(),
         Stage::new(
@@ -178,6 +182,26 @@ fn hygiene_of_files() -> Stage {
         "no machine's paths, download addresses or unfinished work",
         hygiene::check,
     )
+}
+
+/// What must hold of the reducer.
+fn laws() -> Stage {
+    let what = "the laws of who may do what, 2,000 schedules each";
+    Stage::new("laws", what, |workspace| {
+        let arguments = ["run", "--release", "-p", "revnet-sim", "--", "--laws"];
+        run(workspace.cargo(&arguments).arg(SCHEDULES))?;
+        Ok(format!("{SCHEDULES} schedules"))
+    })
+}
+
+/// The same in `ci`, where everything is built together.
+fn all_laws() -> Stage {
+    let what = "the laws of who may do what, 2,000 schedules each";
+    Stage::new("laws", what, |workspace| {
+        let simulation = workspace.release_of_all("revnet-sim")?;
+        run(workspace.command(simulation).args(["--laws", SCHEDULES]))?;
+        Ok(format!("{SCHEDULES} schedules"))
+    })
 }
 
 /// The simulation alone: it needs only the pure crates, so it is built quickly.

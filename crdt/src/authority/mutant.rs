@@ -33,6 +33,45 @@ pub enum Mutant {
     RevocationsErase,
 }
 
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::CausalPower,
+        Self::NoProtection,
+        Self::LaterPromotionsErase,
+        Self::OldInvitesReadmit,
+        Self::JoinsLower,
+        Self::JoinsLift,
+        Self::LeavesWait,
+        Self::InvitesLiftBans,
+        Self::CausalLosses,
+        Self::GrantsLift,
+        Self::LowGrantsLift,
+        Self::RevokedActOn,
+        Self::RevocationsErase,
+    ];
+
+    /// The fault in words with hyphens.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CausalPower => "causal-power",
+            Self::NoProtection => "no-protection",
+            Self::LaterPromotionsErase => "later-promotions-erase",
+            Self::OldInvitesReadmit => "old-invites-readmit",
+            Self::JoinsLower => "joins-lower",
+            Self::JoinsLift => "joins-lift",
+            Self::LeavesWait => "leaves-wait",
+            Self::InvitesLiftBans => "invites-lift-bans",
+            Self::CausalLosses => "causal-losses",
+            Self::GrantsLift => "grants-lift",
+            Self::LowGrantsLift => "low-grants-lift",
+            Self::RevokedActOn => "revoked-act-on",
+            Self::RevocationsErase => "revocations-erase",
+        }
+    }
+}
+
 thread_local! {
     static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
 }

@@ -555,6 +555,9 @@ impl Core {
         if self.revolt(&at.revolt)?.authority.state().channels[&at.channel].archived {
             return Err(CommandError::NotPermitted("the channel is archived".into()));
         }
+        if self.is_parted(&stream) {
+            return Err(CommandError::NotPermitted(PARTED.into()));
+        }
         Ok(stream)
     }
 
@@ -710,6 +713,9 @@ impl Core {
             .unwrap_or_default()
     }
 }
+
+const PARTED: &str = "two copies of this device's data have written here, so nobody takes what it writes any more; \
+    restore your identity into an empty data directory, which makes a new device, join with that, and revoke this one";
 
 fn check_channel(edit: &ChannelEdit) -> Result<(), CommandError> {
     if let Some(name) = &edit.name {

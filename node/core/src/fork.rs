@@ -96,6 +96,25 @@ impl Core {
         }
     }
 
+    /// Whether nothing counts that this device adds to a stream: another copy of its data, or somebody else with
+    /// its keys, has written there, beside it or what no program writes.
+    pub(crate) fn is_parted(&self, stream: &StreamId) -> bool {
+        let own = self.own_chain(stream);
+        own.is_some_and(|chain| chain.forked.is_some() || chain.broken.is_some())
+    }
+
+    /// Whether this device can go on in its own chain: it has read all that is in it, also what came from others
+    /// because the own data are an old copy.
+    pub(crate) fn is_at_own_end(&self, stream: &StreamId) -> bool {
+        let own = self.own_chain(stream);
+        own.is_none_or(|chain| chain.opened == chain.tip) && !self.is_parted(stream)
+    }
+
+    fn own_chain(&self, stream: &StreamId) -> Option<&Chain> {
+        let known = self.streams.get(stream)?;
+        known.chains.get(&self.device())
+    }
+
     fn suspected(&self, suspect: &Suspect) -> Option<&Chain> {
         let known = self.streams.get(&suspect.stream)?;
         known.channel?;
@@ -125,6 +144,9 @@ impl Core {
         chain.tip = from - 1;
         chain.tip_id = prev;
         chain.opened = chain.opened.min(chain.tip);
+        if chain.durable.0 > chain.tip {
+            chain.durable = (chain.tip, prev);
+        }
         writes.push(self.chain_write(stream, device));
         let mut proof = Vec::new();
         for envelopes in branches {

@@ -71,7 +71,7 @@ impl Core {
             .streams
             .values()
             .filter(|stream| stream.revolt == revolt)
-            .flat_map(|stream| stream.read_chains())
+            .flat_map(crate::chain::Stream::read_chains)
             .filter_map(|(_, chain)| match chain.waiting {
                 Some(Waiting::Key(key)) => Some(key),
                 _ => None,

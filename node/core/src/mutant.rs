@@ -38,11 +38,13 @@ pub enum Mutant {
     KeysForAll,
     /// That an author signed two histories is not looked into.
     ForksIgnored,
+    /// Of the acts that somebody signed twice for one number only those are read that came first.
+    BranchesUnread,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::GossipBeforeDurable,
         Self::AnswerBeforeDurable,
         Self::HeldBeforeDurable,
@@ -57,6 +59,7 @@ impl Mutant {
         Self::DroppedForgotten,
         Self::KeysForAll,
         Self::ForksIgnored,
+        Self::BranchesUnread,
     ];
 
     /// The fault in words with hyphens.
@@ -77,6 +80,7 @@ impl Mutant {
             Self::DroppedForgotten => "dropped-forgotten",
             Self::KeysForAll => "keys-for-all",
             Self::ForksIgnored => "forks-ignored",
+            Self::BranchesUnread => "branches-unread",
         }
     }
 }

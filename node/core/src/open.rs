@@ -103,7 +103,8 @@ impl Core {
         }
         self.adopt(checked.id);
         if is_control {
-            if let Some(act) = act_of(&checked.value, &key_id) {
+            let unread = is_branch && is_active(Mutant::BranchesUnread);
+            if let Some(act) = act_of(&checked.value, &key_id).filter(|_| !unread) {
                 let record = ActRecord {
                     id: envelope_id,
                     device,
@@ -206,6 +207,8 @@ impl Core {
         self.finish(id, gathered);
         if progressed {
             self.reopen(id);
+            // Words wait for the end of the own chain to be read.
+            self.flush_outbox(id);
         }
     }
 

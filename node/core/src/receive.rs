@@ -403,7 +403,8 @@ impl Core {
                 .streams
                 .get_mut(&stream)
                 .and_then(|s| s.chains.get_mut(&device));
-            if let Some(chain) = known {
+            // It may have been cut since.
+            if let Some(chain) = known.filter(|chain| seq <= chain.tip) {
                 chain.durable = (seq, id);
                 self.unacknowledged.insert((stream, device));
             }

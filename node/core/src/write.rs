@@ -207,6 +207,9 @@ impl Core {
         let Some(revolt) = self.revolts.get(&at.revolt) else {
             return false;
         };
+        if !self.is_at_own_end(&StreamId::channel(&at.revolt, &at.channel)) {
+            return false;
+        }
         let audience = revolt.authority.state().audience_of(&at.channel);
         if !revolt.authority.state().is_in(&audience, &self.user()) {
             return false;

@@ -1,6 +1,7 @@
 //! Planted faults by name: each must be noticed, or the simulation isn't looking there.
 
 use revnet_core::mutant::Mutant;
+use revnet_crdt::authority::mutant::Mutant as Reducer;
 
 /// A planted fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,13 +10,16 @@ pub enum Fault {
     Core(Mutant),
     /// In the network below: frames of a link that ended find their way to the next one.
     LinksUnnumbered,
+    /// In every reducer: the laws of schedules must notice it.
+    Reducer(Reducer),
 }
 
 impl Fault {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
         let cores = Mutant::ALL.into_iter().map(Self::Core);
-        cores.chain([Self::LinksUnnumbered])
+        let reducers = Reducer::ALL.into_iter().map(Self::Reducer);
+        cores.chain([Self::LinksUnnumbered]).chain(reducers)
     }
 
     /// The fault's name on the command line.
@@ -24,6 +28,7 @@ impl Fault {
         match self {
             Self::Core(mutant) => mutant.name(),
             Self::LinksUnnumbered => "links-unnumbered",
+            Self::Reducer(mutant) => mutant.name(),
         }
     }
 

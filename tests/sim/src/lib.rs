@@ -8,6 +8,7 @@
 pub mod batch;
 pub mod disk;
 pub mod fault;
+pub mod forger;
 pub mod network;
 pub mod oracle;
 pub mod scenario;

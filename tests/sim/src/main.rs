@@ -6,8 +6,11 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use clap::Parser;
+use revnet_crdt::authority::mutant::Mutant as Reducer;
+use revnet_laws::LAWS;
 use revnet_sim::batch::Work;
 use revnet_sim::{Fault, Options, Report, run};
 
@@ -29,6 +32,9 @@ struct Args {
     /// Plants a fault, which must be noticed: its name, `all`, or `list`.
     #[arg(long)]
     mutant: Option<String>,
+    /// Tries so many schedules of people who cheat against each law of the reducer, instead of a network.
+    #[arg(long, conflicts_with_all = ["seeds", "mutant"])]
+    laws: Option<u64>,
     /// How many seeds run at the same time.
     #[arg(long)]
     jobs: Option<usize>,
@@ -36,12 +42,15 @@ struct Args {
 
 /// Seeds within which a planted fault must be noticed.
 const PATIENCE: u64 = 200;
+/// Schedules within which a planted fault of the reducer must be noticed.
+const SCHEDULES: u64 = 2000;
 /// From so many seeds on, crashes must have lost something of every kind.
 const MANY: u64 = 100;
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let passed = match args.mutant.as_deref() {
+        None if args.laws.is_some() => laws(&args),
         None => seeds(&args),
         Some("list") => {
             Fault::all().for_each(|fault| println!("{}", fault.name()));
@@ -144,7 +153,7 @@ fn line(r: &Report) -> String {
     let w = &r.world;
     format!(
         "{} messages ({} pending, {} repeated), {} changes, {} joins, {} removals ({} secrets compared), \
-         {} closed channels ({} let in, {} shut out), {} promotions, {} silenced, \
+         {} closed channels ({} let in, {} shut out), {} promotions, {} silenced, {} forged, \
          {} crashes ({} aimed, {} batches lost, {} commands cut off), {} partitions, {} links broken and {} replaced \
          ({} stale frames), gossip {} ({} lost, {} doubled), {} frames; agreed after {} s{}; digest {}",
         r.messages,
@@ -159,6 +168,7 @@ fn line(r: &Report) -> String {
         r.shut_out,
         r.promotions,
         r.silences,
+        r.forged,
         w.crashes,
         w.crashes_aimed,
         w.batches_lost,
@@ -177,8 +187,47 @@ fn line(r: &Report) -> String {
     )
 }
 
+/// Whether every law holds in so many schedules.
+fn laws(args: &Args) -> bool {
+    let count = args.laws.unwrap_or_default();
+    let broken = AtomicU64::new(0);
+    for (name, law) in LAWS {
+        let start = Instant::now();
+        try_seeds(args, args.seed..args.seed + count, |seed| match law(seed) {
+            Ok(()) => false,
+            Err(error) => {
+                println!("{name}: BROKEN by schedule {seed}: {error}");
+                broken.fetch_add(1, Ordering::SeqCst);
+                true
+            }
+        });
+        println!("{name}: {count} schedules, {} s", start.elapsed().as_secs());
+    }
+    broken.into_inner() == 0
+}
+
+/// Whether any law is broken with the fault.
+fn reducer_notices(mutant: Reducer) -> bool {
+    match revnet_laws::noticed(mutant, SCHEDULES) {
+        Some((law, seed, error)) => {
+            println!(
+                "{}: noticed by {law} with schedule {seed}: {error}",
+                mutant.name()
+            );
+            true
+        }
+        None => {
+            println!("{}: UNNOTICED by {SCHEDULES} schedules", mutant.name());
+            false
+        }
+    }
+}
+
 /// Whether any seed fails with the fault.
 fn notices(args: &Args, fault: Fault) -> bool {
+    if let Fault::Reducer(mutant) = fault {
+        return reducer_notices(mutant);
+    }
     let count = args.seeds.unwrap_or(PATIENCE);
     let found = Mutex::new(None);
     try_seeds(args, args.seed..args.seed + count, |seed| {
@@ -193,6 +242,7 @@ fn notices(args: &Args, fault: Fault) -> bool {
     });
     match found.into_inner().expect("no thread panics with it") {
         Some((seed, error)) => {
+            let error = error.lines().next().unwrap_or_default();
             println!("{}: noticed by seed {seed}: {error}", fault.name());
             true
         }

@@ -52,6 +52,10 @@ pub struct Oracle {
     pub admins: BTreeSet<NodeId>,
     /// Nodes that were silenced at some time: what they wrote may be hidden.
     pub silenced: BTreeSet<NodeId>,
+    /// Whose keys are in wrong hands: what they wrote may be hidden.
+    pub rogue: Option<NodeId>,
+    /// What was said with them.
+    pub forged: BTreeSet<String>,
     /// Nodes that lost sight of a channel: what they wrote there may be hidden.
     pub unsure: BTreeSet<(NodeId, ChannelId)>,
 }
@@ -79,6 +83,7 @@ impl Oracle {
     fn may_be_hidden(&self, expected: &Expected) -> bool {
         let Expected { by, channel, .. } = expected;
         self.removed.contains(by)
+            || self.rogue == Some(*by)
             || self.silenced.contains(by)
             || self.unsure.contains(&(*by, *channel))
     }
@@ -140,6 +145,7 @@ impl Oracle {
             .collect();
         match log
             .iter()
+            .filter(|view| !self.forged.contains(&view.text))
             .find(|view| !view.deleted && !known.contains(view.text.as_str()))
         {
             Some(view) => Err(format!("node {node}: '{}' was never written", view.text)),

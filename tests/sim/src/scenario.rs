@@ -15,6 +15,7 @@ use crate::oracle::{Closed, Expected, Oracle};
 use crate::world::{Answered, Counters, World};
 
 mod powers;
+mod rogue;
 mod settle;
 
 /// How a run is made.
@@ -51,6 +52,8 @@ pub struct Report {
     pub promotions: u64,
     /// Members silenced.
     pub silences: u64,
+    /// Envelopes that a member's keys signed and its program didn't.
+    pub forged: u64,
     /// Commands that were refused.
     pub refused: u64,
     /// Commands cut off by a crash.
@@ -109,7 +112,7 @@ struct Run {
 }
 
 /// A throw of the dice for each kind of trouble in [`Run::step`].
-const TROUBLES: [u64; 9] = [82, 77, 84, 79, 90, 81, 93, 95, 97];
+const TROUBLES: [u64; 11] = [82, 77, 84, 97, 79, 90, 81, 98, 93, 95, 99];
 
 /// Runs one seed.
 ///
@@ -153,6 +156,7 @@ impl Run {
             shut_out: 0,
             promotions: 0,
             silences: 0,
+            forged: 0,
             refused: 0,
             cut_off: 0,
             repeated: 0,
@@ -353,6 +357,8 @@ impl Run {
             self.close(revolt);
         } else if at > 20 && self.report.promotions == 0 {
             self.promote(revolt);
+        } else if at > 60 && self.report.forged == 0 {
+            self.forge(revolt);
         }
         match chance {
             0..=11 => self.join_somebody(),
@@ -367,6 +373,7 @@ impl Run {
             78..=79 => self.admit(revolt),
             80 => self.shut_out(revolt),
             81 => self.promote(revolt),
+            97..=98 => self.forge(revolt),
             74..=75 => {
                 let edit = revnet_core::command::ChannelEdit {
                     name: Some(format!("channel-{}", self.next)),

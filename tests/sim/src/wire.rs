@@ -54,6 +54,8 @@ pub struct Wire {
     revolt: Option<RevoltId>,
     headers: BTreeMap<(DeviceId, StreamId, u64), Header>,
     removals: Vec<Removal>,
+    /// Devices whose keys sign what their programs don't know.
+    rogues: BTreeSet<DeviceId>,
     /// Who must never have which secret.
     secrets: BTreeSet<(NodeId, KeyId)>,
     /// The first thing that was wrong.
@@ -64,6 +66,14 @@ impl Wire {
     /// From here on it is known what is a control act.
     pub fn founded(&mut self, revolt: RevoltId) {
         self.revolt = Some(revolt);
+    }
+
+    /// From here on nothing is expected of what a device signs.
+    pub fn distrust(&mut self, device: DeviceId) {
+        self.rogues.insert(device);
+        for removal in &mut self.removals {
+            removal.acts.retain(|(author, _)| *author != device);
+        }
     }
 
     fn control(&self) -> Option<StreamId> {
@@ -88,7 +98,8 @@ impl Wire {
         let Some(control) = self.control() else {
             return;
         };
-        let acts = read_acts(control, remover.disk);
+        let mut acts = read_acts(control, remover.disk);
+        acts.retain(|(author, _)| !self.rogues.contains(author));
         self.removals.push(Removal { node, acts });
     }
 
@@ -99,7 +110,9 @@ impl Wire {
         let Some(control) = self.control() else {
             return known;
         };
-        for bytes in actor.disk.boot().control {
+        let boot = actor.disk.boot();
+        let of_branches = boot.branches.into_iter().flat_map(|(.., acts)| acts);
+        for bytes in boot.control.into_iter().chain(of_branches) {
             if let Ok(envelope) = Envelope::decode(&bytes) {
                 known.acquainted |= envelope.header.device != actor.device;
                 known.acts.insert(envelope.header.id());
@@ -158,6 +171,9 @@ impl Wire {
     fn emitted(&mut self, actor: Actor<'_>, header: &Header) {
         let Actor { node, device, disk } = actor;
         let place = (header.device, header.stream, header.seq);
+        if self.rogues.contains(&header.device) {
+            return;
+        }
         let id = header.id();
         if device == header.device && disk.holds(header.stream, device, header.seq) != Some(id) {
             let seq = header.seq;
@@ -190,7 +206,7 @@ impl Wire {
                     known.acquainted |= *device != actor.device;
                     if *stream == control {
                         known.acts.insert(envelope.header.id());
-                    } else if *device == actor.device {
+                    } else if *device == actor.device && !self.rogues.contains(device) {
                         self.placed(actor, known, &envelope.header);
                     }
                 }
@@ -203,6 +219,7 @@ impl Wire {
         for write in writes {
             if let Write::Index { stream, id, .. } = write
                 && *stream != control
+                && !self.rogues.contains(&id.device)
             {
                 let header = self.headers.get(&(id.device, *stream, id.seq));
                 let heads = header.into_iter().flat_map(|h| &h.control_heads);

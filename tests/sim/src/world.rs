@@ -164,6 +164,8 @@ pub struct World {
     pub replacements: u64,
     /// A planted fault: links have no numbers, so frames find their way to the next one.
     pub links_unnumbered: bool,
+    /// Whose keys are in wrong hands: this node may be blamed.
+    pub rogue: Option<NodeId>,
     /// Watches what leaves the nodes.
     pub wire: Wire,
     queue: BinaryHeap<Reverse<(Mono, u64)>>,
@@ -220,6 +222,7 @@ impl World {
             ambushes: BTreeSet::new(),
             replacements: 0,
             links_unnumbered: false,
+            rogue: None,
             wire: Wire::default(),
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
@@ -344,6 +347,11 @@ impl World {
     #[must_use]
     pub fn device(&self, node: NodeId) -> DeviceId {
         self.nodes[node].identity.cert.device
+    }
+
+    /// Sends a frame that the core of `from` knows nothing of, over its present link.
+    pub fn inject(&mut self, from: NodeId, to: NodeId, bytes: Vec<u8>) {
+        self.send(from, to, bytes, false);
     }
 
     fn node_of(&self, device: &DeviceId) -> Option<NodeId> {

@@ -98,6 +98,9 @@ impl Run {
         let Some(node) = self.member().filter(|node| *node != 0) else {
             return;
         };
+        if self.oracle.rogue == Some(node) {
+            return;
+        }
         let level = if self.oracle.admins.insert(node) {
             Level::ADMIN
         } else {

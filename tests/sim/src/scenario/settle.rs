@@ -155,17 +155,26 @@ impl Run {
                 match &reference {
                     None => reference = Some((*node, log)),
                     Some((other, have)) if *have != log => {
+                        let only = |these: &[MessageView], those: &[MessageView]| -> Vec<String> {
+                            let these = these.iter().filter(|view| !those.contains(view));
+                            these.map(|view| view.text.clone()).take(3).collect()
+                        };
                         return Err(format!(
-                            "nodes {other} and {node} differ ({} and {} messages)",
+                            "nodes {other} and {node} differ ({} and {} messages): only the first {:?}, \
+                             only the second {:?}; the rogue is {:?}",
                             have.len(),
-                            log.len()
+                            log.len(),
+                            only(have, &log),
+                            only(&log, have),
+                            self.oracle.rogue,
                         ));
                     }
                     Some(_) => {}
                 }
             }
         }
-        self.check_timelines()
+        self.check_timelines()?;
+        self.check_states()
     }
 
     /// Each channel with the members who surely see it.
@@ -223,6 +232,7 @@ impl Run {
             ("changes", self.report.changes),
             ("joins", self.report.joins),
             ("closed channels", self.report.closed),
+            ("forged envelopes", self.report.forged),
             ("promotions", self.report.promotions),
             ("crashes", world.crashes),
             ("crashes in the middle of a batch", world.crashes_aimed),

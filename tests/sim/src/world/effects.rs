@@ -69,10 +69,10 @@ impl World {
                 if let Some((topic, bytes, from)) = self.nodes[node].tokens.remove(&token) {
                     match verdict {
                         Verdict::Accept => self.spread(node, &topic, &bytes, Some(from)),
-                        Verdict::Reject => self
+                        Verdict::Reject if self.rogue != Some(from) => self
                             .wire
                             .fail(|| format!("node {node} blames node {from} for gossip")),
-                        Verdict::Ignore => {}
+                        Verdict::Reject | Verdict::Ignore => {}
                     }
                 }
             }
@@ -89,8 +89,9 @@ impl World {
                 }
             }
             Effect::Disconnect { peer, reason } => {
-                // Nobody here misbehaves.
-                if reason != "makes room for another member" {
+                // Only one here misbehaves.
+                let is_rogue = self.node_of(&peer).is_some_and(|to| self.rogue == Some(to));
+                if reason != "makes room for another member" && !is_rogue {
                     self.wire
                         .fail(|| format!("node {node} parts with a peer: {reason}"));
                 }

@@ -3,38 +3,59 @@
 use std::collections::BTreeMap;
 
 use revnet_crdt::authority::mutant::{Mutant, with};
-use revnet_crdt::authority::{ActRecord, Authority, Verdict, Why};
+use revnet_crdt::authority::{ActRecord, Authority, Verdict};
 use revnet_protocol::act::Audience;
 use revnet_protocol::{Act, EnvelopeId, Permissions, RoleId};
 
 use crate::fuzz::Schedule;
+use crate::lifts::{doors_lift_nobody, grants_lift_nobody, joining_twice_changes_nothing};
 use crate::world::{
     FOUNDER, INVITES, PEOPLE, World, allow, ban, cast, channel, device, grant, invite, join, level,
     profile, revoke_device, role, role_with, rotate, set, set_keeping, settings, user,
 };
 
-type Law = fn(u64) -> Result<(), String>;
+/// Tries one schedule; the error says what is broken.
+pub type Law = fn(u64) -> Result<(), String>;
 
-/// How many schedules each law is tried on.
-fn schedules() -> u64 {
-    let set = std::env::var("REVNET_AUTHORITY_SCHEDULES").ok();
-    set.and_then(|count| count.parse().ok()).unwrap_or(2000)
+/// All laws with their names.
+pub const LAWS: [(&str, Law); 16] = [
+    ("every-order-gives-one-state", order_plays_no_part),
+    ("states-are-consistent", is_consistent),
+    ("verdicts-are-final", verdicts_are_final),
+    ("revenge-is-void", revenge_is_void),
+    ("superiors-are-safe", superiors_are_safe),
+    ("what-counted-counts-on", what_counted_counts_on),
+    ("a-new-invite-opens", a_new_invite_opens),
+    ("old-links-stay-shut", old_links_stay_shut),
+    ("nobody-gives-what-they-lack", nobody_gives_what_they_lack),
+    ("lost-permissions-are-lost", lost_permissions_are_lost),
+    (
+        "stolen-devices-change-nothing",
+        stolen_devices_change_nothing,
+    ),
+    ("revocations-erase-nothing", revocations_erase_nothing),
+    ("bans-hold", bans_hold),
+    (
+        "joining-twice-changes-nothing",
+        joining_twice_changes_nothing,
+    ),
+    ("doors-lift-nobody", doors_lift_nobody),
+    ("grants-lift-nobody", grants_lift_nobody),
+];
+
+/// The first schedule below `schedules` by which a planted fault is noticed: the law, the schedule, and what it
+/// says.
+#[must_use]
+pub fn noticed(mutant: Mutant, schedules: u64) -> Option<(&'static str, u64, String)> {
+    (0..schedules).find_map(|seed| {
+        LAWS.iter().find_map(|(name, law)| {
+            let broken = with(mutant, || law(seed)).err()?;
+            Some((*name, seed, broken))
+        })
+    })
 }
 
-fn holds(law: Law) {
-    for seed in 0..schedules() {
-        if let Err(broken) = law(seed) {
-            panic!("schedule {seed}: {broken}");
-        }
-    }
-}
-
-fn is_broken_by(mutant: Mutant, law: Law) {
-    let broken = (0..500).find(|seed| with(mutant, || law(*seed)).is_err());
-    assert!(broken.is_some(), "{mutant:?} goes unnoticed");
-}
-
-fn require(condition: bool, sentence: impl Fn() -> String) -> Result<(), String> {
+pub(crate) fn require(condition: bool, sentence: impl Fn() -> String) -> Result<(), String> {
     if condition { Ok(()) } else { Err(sentence()) }
 }
 
@@ -481,96 +502,139 @@ fn bans_hold(seed: u64) -> Result<(), String> {
     })
 }
 
-#[test]
-fn bans_hold_until_they_are_lifted() {
-    holds(bans_hold);
-    is_broken_by(Mutant::InvitesLiftBans, bans_hold);
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
 
-#[test]
-fn permissions_come_from_those_who_have_them() {
-    holds(nobody_gives_what_they_lack);
-    is_broken_by(Mutant::GrantsLift, nobody_gives_what_they_lack);
-}
+    use revnet_crdt::authority::Why;
 
-#[test]
-fn permissions_that_were_taken_are_gone_for_backdated_acts() {
-    holds(lost_permissions_are_lost);
-    is_broken_by(Mutant::CausalLosses, lost_permissions_are_lost);
-}
+    use super::*;
 
-#[test]
-fn backdated_acts_of_revoked_devices_change_nothing() {
-    holds(stolen_devices_change_nothing);
-    is_broken_by(Mutant::RevokedActOn, stolen_devices_change_nothing);
-}
+    /// How many schedules each law is tried on here; `cargo xtask sim --laws` tries more.
+    const SCHEDULES: u64 = 100;
 
-#[test]
-fn nobody_takes_back_what_others_built_on_by_revoking_a_device() {
-    holds(revocations_erase_nothing);
-    is_broken_by(Mutant::RevocationsErase, revocations_erase_nothing);
-}
-
-#[test]
-fn every_order_gives_one_state() {
-    holds(order_plays_no_part);
-}
-
-#[test]
-fn states_are_consistent_and_founders_stay() {
-    holds(is_consistent);
-}
-
-#[test]
-fn what_is_decided_later_changes_no_verdict() {
-    holds(verdicts_are_final);
-    is_broken_by(Mutant::LeavesWait, verdicts_are_final);
-}
-
-#[test]
-fn backdated_acts_of_removed_people_change_nothing() {
-    holds(revenge_is_void);
-    is_broken_by(Mutant::CausalPower, revenge_is_void);
-}
-
-#[test]
-fn nobody_affects_equals_or_superiors() {
-    holds(superiors_are_safe);
-    is_broken_by(Mutant::NoProtection, superiors_are_safe);
-}
-
-#[test]
-fn later_honest_acts_erase_nothing() {
-    holds(what_counted_counts_on);
-    is_broken_by(Mutant::LaterPromotionsErase, what_counted_counts_on);
-}
-
-#[test]
-fn everybody_can_be_let_in_again() {
-    holds(a_new_invite_opens);
-}
-
-#[test]
-fn removed_people_need_a_newer_invite() {
-    holds(old_links_stay_shut);
-    is_broken_by(Mutant::OldInvitesReadmit, old_links_stay_shut);
-}
-
-/// Schedules are worth something: acts fall for every reason, and every kind of power is granted.
-#[test]
-fn schedules_exercise_the_rules() {
-    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
-    for seed in 0..150 {
-        let authority = Schedule::new(seed).world.authority();
-        for (_, verdict) in authority.verdicts() {
-            let kind = match verdict {
-                Verdict::Void(Why::Lost(_)) => "lost".into(),
-                Verdict::Void(Why::OldInvite(_)) => "old invite".into(),
-                Verdict::Void(Why::Ended(_)) => "ended".into(),
-                other => other.to_string(),
-            };
-            *seen.entry(kind).or_default() += 1;
+    fn holds(law: Law) {
+        for seed in 0..SCHEDULES {
+            if let Err(broken) = law(seed) {
+                panic!("schedule {seed}: {broken}");
+            }
         }
     }
-    assert!(seen.len() >= 16, "{seen:#?}");
+
+    fn is_broken_by(mutant: Mutant, law: Law) {
+        let broken = (0..500).find(|seed| with(mutant, || law(*seed)).is_err());
+        assert!(broken.is_some(), "{mutant:?} goes unnoticed");
+    }
+
+    #[test]
+    fn a_second_join_changes_nothing() {
+        holds(joining_twice_changes_nothing);
+        is_broken_by(Mutant::JoinsLower, joining_twice_changes_nothing);
+    }
+
+    #[test]
+    fn who_was_let_in_is_not_lifted_above_who_opened() {
+        holds(doors_lift_nobody);
+        is_broken_by(Mutant::JoinsLift, doors_lift_nobody);
+    }
+
+    #[test]
+    fn permissions_from_below_do_not_reach_above() {
+        holds(grants_lift_nobody);
+        is_broken_by(Mutant::LowGrantsLift, grants_lift_nobody);
+    }
+
+    #[test]
+    fn bans_hold_until_they_are_lifted() {
+        holds(bans_hold);
+        is_broken_by(Mutant::InvitesLiftBans, bans_hold);
+    }
+
+    #[test]
+    fn permissions_come_from_those_who_have_them() {
+        holds(nobody_gives_what_they_lack);
+        is_broken_by(Mutant::GrantsLift, nobody_gives_what_they_lack);
+    }
+
+    #[test]
+    fn permissions_that_were_taken_are_gone_for_backdated_acts() {
+        holds(lost_permissions_are_lost);
+        is_broken_by(Mutant::CausalLosses, lost_permissions_are_lost);
+    }
+
+    #[test]
+    fn backdated_acts_of_revoked_devices_change_nothing() {
+        holds(stolen_devices_change_nothing);
+        is_broken_by(Mutant::RevokedActOn, stolen_devices_change_nothing);
+    }
+
+    #[test]
+    fn nobody_takes_back_what_others_built_on_by_revoking_a_device() {
+        holds(revocations_erase_nothing);
+        is_broken_by(Mutant::RevocationsErase, revocations_erase_nothing);
+    }
+
+    #[test]
+    fn every_order_gives_one_state() {
+        holds(order_plays_no_part);
+    }
+
+    #[test]
+    fn states_are_consistent_and_founders_stay() {
+        holds(is_consistent);
+    }
+
+    #[test]
+    fn what_is_decided_later_changes_no_verdict() {
+        holds(verdicts_are_final);
+        is_broken_by(Mutant::LeavesWait, verdicts_are_final);
+    }
+
+    #[test]
+    fn backdated_acts_of_removed_people_change_nothing() {
+        holds(revenge_is_void);
+        is_broken_by(Mutant::CausalPower, revenge_is_void);
+    }
+
+    #[test]
+    fn nobody_affects_equals_or_superiors() {
+        holds(superiors_are_safe);
+        is_broken_by(Mutant::NoProtection, superiors_are_safe);
+    }
+
+    #[test]
+    fn later_honest_acts_erase_nothing() {
+        holds(what_counted_counts_on);
+        is_broken_by(Mutant::LaterPromotionsErase, what_counted_counts_on);
+    }
+
+    #[test]
+    fn everybody_can_be_let_in_again() {
+        holds(a_new_invite_opens);
+    }
+
+    #[test]
+    fn removed_people_need_a_newer_invite() {
+        holds(old_links_stay_shut);
+        is_broken_by(Mutant::OldInvitesReadmit, old_links_stay_shut);
+    }
+
+    /// Schedules are worth something: acts fall for every reason, and every kind of power is granted.
+    #[test]
+    fn schedules_exercise_the_rules() {
+        let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+        for seed in 0..150 {
+            let authority = Schedule::new(seed).world.authority();
+            for (_, verdict) in authority.verdicts() {
+                let kind = match verdict {
+                    Verdict::Void(Why::Lost(_)) => "lost".into(),
+                    Verdict::Void(Why::OldInvite(_)) => "old invite".into(),
+                    Verdict::Void(Why::Ended(_)) => "ended".into(),
+                    other => other.to_string(),
+                };
+                *seen.entry(kind).or_default() += 1;
+            }
+        }
+        assert!(seen.len() >= 16, "{seen:#?}");
+    }
 }
