@@ -10,6 +10,7 @@ use crate::hash::hash;
 use crate::identity::{DeviceCert, DeviceKeys, DeviceRevocation, Signature, verify};
 use crate::ids::{ChannelId, DeviceId, EnvelopeId, Hash, InviteId, KeyId, RevoltId, UserId};
 use crate::limits::{MAX_BACK_LINKS, MAX_EVENT, MAX_NAME, MAX_SHARED_SLOTS, MAX_TOPIC};
+use crate::proof::Equivocation;
 use crate::role::{Ban, Grant, Overwrite, Role, Timeout};
 use crate::seal::HpkePublic;
 
@@ -253,6 +254,8 @@ pub enum Act {
     RevokeDevice(DeviceRevocation),
     /// Hands the secret of a closed channel to devices that see it; at most 64 slots.
     KeyShare(SlotChunk),
+    /// Takes out a device that signed two histories.
+    Equivocation(Box<Equivocation>),
 }
 
 impl Act {
@@ -294,6 +297,7 @@ impl Act {
             }
             Self::SetMember(s) => s.level.is_none_or(|l| l <= Level::MAX_GRANTED),
             Self::KeyRotate(k) => k.back_links.len() <= MAX_BACK_LINKS,
+            Self::Equivocation(proof) => proof.is_within_limits(),
             Self::KeyShare(chunk) => chunk.slots.len() <= MAX_SHARED_SLOTS,
             Self::Role(role) => {
                 role.name.as_deref().is_none_or(name)
@@ -332,6 +336,7 @@ impl Act {
             Self::Timeout(_) => "timeout",
             Self::RevokeDevice(_) => "revoke-device",
             Self::KeyShare(_) => "key-share",
+            Self::Equivocation(_) => "equivocation",
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod identity;
 pub mod ids;
 pub mod invite;
 pub mod limits;
+pub mod proof;
 pub mod role;
 pub mod seal;
 
@@ -42,4 +43,5 @@ pub use ids::{
     UserId,
 };
 pub use invite::{InviteLink, InviteSecret, LinkError};
+pub use proof::Equivocation;
 pub use role::{Permission, Permissions};

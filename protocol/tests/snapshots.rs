@@ -10,12 +10,13 @@ use revnet_protocol::act::{
     Act, Audience, Channel, ChannelKind, Genesis, Invite, Join, Keep, KeyRotate, Level, SetMember,
     Settings, SignedGenesis,
 };
-use revnet_protocol::envelope::{Body, Envelope, Place, Run};
+use revnet_protocol::envelope::{Body, Envelope, Header, Place, Run};
 use revnet_protocol::epoch::{BackLink, MeetSecret, SlotChunk, Tag, chunk_root, seal_slots};
 use revnet_protocol::frame::{
     Cursor, Fingerprint, Frame, Gossip, Held, Mark, Refusal, Tip, Tips, Vector,
 };
 use revnet_protocol::invite::knock_digest;
+use revnet_protocol::proof::{Equivocation, SignedHeaders};
 use revnet_protocol::role::{Ban, Grant, Overwrite, Role, Target, Timeout};
 use revnet_protocol::{
     ChannelId, Content, DeviceCert, DeviceId, DeviceKeys, DocId, EnvelopeId, EpochSecret, Event,
@@ -354,6 +355,7 @@ fn acts() {
         ("revoke_device", Act::RevokeDevice(revocation)),
         ("revoke_device_keeping", Act::RevokeDevice(keeping)),
         ("key_share", Act::KeyShare(chunks().remove(0))),
+        ("equivocation", Act::Equivocation(Box::new(equivocation()))),
     ];
     for (name, act) in &all {
         check(&format!("act_{name}"), act);
@@ -376,8 +378,25 @@ fn acts() {
             | Act::Ban(_)
             | Act::Timeout(_)
             | Act::RevokeDevice(_)
-            | Act::KeyShare(_) => {}
+            | Act::KeyShare(_)
+            | Act::Equivocation(_) => {}
         }
+    }
+}
+
+fn equivocation() -> Equivocation {
+    let mut headers: Vec<_> = envelopes().into_iter().map(|e| e.header).collect();
+    let signed = |headers: &[Header]| SignedHeaders {
+        headers: headers.to_vec(),
+        signature: keys().sign(&headers.last().expect("some").id().0),
+    };
+    let first = signed(&headers);
+    headers.truncate(1);
+    headers[0].nonce = [99; 24];
+    Equivocation {
+        channel: Some(ChannelId([36; 32])),
+        first,
+        second: signed(&headers),
     }
 }
 

@@ -206,7 +206,8 @@ impl Graph {
             | Act::Grant(_)
             | Act::Overwrite(_)
             | Act::Ban(_)
-            | Act::Timeout(_) => self.weighty.add(place),
+            | Act::Timeout(_)
+            | Act::Equivocation(_) => self.weighty.add(place),
             _ => {}
         }
         self.places.insert(record.id, place);
@@ -237,6 +238,7 @@ impl Graph {
                 self.generation_in(past, &rotate.audience).checked_add(1) == Some(rotate.generation)
             }
             Act::RevokeDevice(revocation) => revocation.is_signed(),
+            Act::Equivocation(proof) => proof.is_sound(revolt),
             _ => true,
         }
     }
@@ -264,18 +266,6 @@ impl Graph {
     pub(super) fn revocations(&self, user: &UserId, device: &DeviceId) -> &[Place] {
         let of = self.revocations.get(&(*user, *device));
         of.map_or(&[], Vec::as_slice)
-    }
-
-    /// Whether a device was revoked, as far as `known` says.
-    pub(super) fn is_revoked(
-        &self,
-        user: &UserId,
-        device: &DeviceId,
-        known: impl Fn(Place) -> bool,
-    ) -> bool {
-        self.revocations(user, device)
-            .iter()
-            .any(|place| known(*place))
     }
 
     /// The highest generation of an audience's sound rotations among `known`.

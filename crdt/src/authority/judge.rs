@@ -86,8 +86,7 @@ impl Authority {
             let hlc = graph.nodes[by].record.hlc;
             subject.knows(graph, by) || !subject.is_before(graph, by, hlc)
         };
-        let revocations = graph.revocations(user, device);
-        if revocations.iter().any(|by| reaches(*by)) {
+        if self.outcome().decided.is_out(graph, user, device, reaches) {
             return Rank::NONE;
         }
         let events = self.outcome().decided.ledger.get(user);

@@ -4,6 +4,7 @@
 //! Power is causal, loss and protection are global: an act counts by what its author knew, and falls only if
 //! somebody above the author took the power away.
 
+mod expel;
 mod graph;
 mod judge;
 #[doc(hidden)]

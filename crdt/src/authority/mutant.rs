@@ -31,11 +31,13 @@ pub enum Mutant {
     RevokedActOn,
     /// Whoever revokes a device takes back what others built on.
     RevocationsErase,
+    /// A device that was taken out for two histories acts on as long as it claims not to know of it.
+    ExpelledActOn,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::CausalPower,
         Self::NoProtection,
         Self::LaterPromotionsErase,
@@ -49,6 +51,7 @@ impl Mutant {
         Self::LowGrantsLift,
         Self::RevokedActOn,
         Self::RevocationsErase,
+        Self::ExpelledActOn,
     ];
 
     /// The fault in words with hyphens.
@@ -68,6 +71,7 @@ impl Mutant {
             Self::LowGrantsLift => "low-grants-lift",
             Self::RevokedActOn => "revoked-act-on",
             Self::RevocationsErase => "revocations-erase",
+            Self::ExpelledActOn => "expelled-act-on",
         }
     }
 }

@@ -93,10 +93,16 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// What it sets the level to. Of a join that was ended nothing remains.
+    /// What it sets the level to. Of a join that was ended from above nothing remains. Ended by an equal it lets
+    /// nobody in any more, but what its person did has its verdict by then.
     pub(super) fn value(&self) -> Rank {
-        let ended = self.entry().is_some_and(Entry::is_ended);
-        if ended { Rank::NONE } else { self.level }
+        let entry = self.entry().filter(|entry| entry.is_ended());
+        let end = entry.and_then(|entry| entry.ended_by);
+        if end.is_some_and(|(_, by)| by > self.level) {
+            Rank::NONE
+        } else {
+            self.level
+        }
     }
 
     fn entry(&self) -> Option<&Entry> {

@@ -27,7 +27,9 @@ pub(super) struct Decided {
     pub(super) rights: Rights,
     /// Acts of revoked devices that the revocation doesn't keep. They count below the rank of those who built
     /// on them before they knew of it, so that nobody takes back what others rely on.
-    suspended: BTreeMap<Place, Suspension>,
+    pub(super) suspended: BTreeMap<Place, Suspension>,
+    /// Accepted acts that took devices out for two histories, by person and device.
+    pub(super) expelled: BTreeMap<(UserId, DeviceId), Vec<Place>>,
     /// One for each act.
     pub(super) verdicts: Vec<Verdict>,
     /// The rank that each act was decided with.
@@ -38,15 +40,15 @@ pub(super) struct Decided {
 
 /// What keeps an act of a revoked device from counting.
 #[derive(Clone, Debug)]
-struct Suspension {
-    /// The revocations that don't keep it.
-    by: Vec<Place>,
+pub(super) struct Suspension {
+    /// What took the device out and doesn't keep the act.
+    pub(super) by: Vec<Place>,
     /// The rank of those who built on it unaware, less one.
-    vouched: Rank,
+    pub(super) vouched: Rank,
 }
 
-/// Highest rank first, then lowest depth, then lowest id.
-type Queue = BinaryHeap<(Rank, Reverse<(u32, EnvelopeId)>, Place)>;
+/// Highest rank first; of equal rank proofs against devices first, then lowest depth, then lowest id.
+type Queue = BinaryHeap<(Rank, bool, Reverse<(u32, EnvelopeId)>, Place)>;
 
 pub(super) struct Loop<'a> {
     pub(super) graph: &'a Graph,
@@ -86,7 +88,7 @@ pub(super) fn decide(graph: &Graph) -> Decided {
             work.found(place);
         }
     }
-    while let Some((rank, _, place)) = work.queue.pop() {
+    while let Some((rank, .., place)) = work.queue.pop() {
         if work.done.has(place) || work.decided.ranks[place] != rank {
             continue;
         }
@@ -107,6 +109,7 @@ pub(super) fn needs(act: &Act) -> Option<Permission> {
         Act::Settings(_) => Permission::ManageRevolt,
         Act::Invite(_) | Act::RevokeInvite { .. } => Permission::Invite,
         Act::SetMember(set) if set.level.is_none() => Permission::Kick,
+        Act::Equivocation(_) => Permission::Kick,
         Act::SetMember(_) | Act::Role(_) | Act::Grant(_) | Act::Overwrite(_) => {
             Permission::ManageRoles
         }
@@ -124,6 +127,30 @@ pub(super) fn needs(act: &Act) -> Option<Permission> {
 }
 
 impl Decided {
+    /// Whether a device is out for good, as far as `known` says: revoked by its owner, or for two histories.
+    pub(super) fn is_out(
+        &self,
+        graph: &Graph,
+        user: &UserId,
+        device: &DeviceId,
+        known: impl Fn(Place) -> bool,
+    ) -> bool {
+        let mut all = self.ends_of(graph, user, device);
+        all.any(known)
+    }
+
+    /// What took a device out for good.
+    pub(super) fn ends_of<'a>(
+        &'a self,
+        graph: &'a Graph,
+        user: &UserId,
+        device: &DeviceId,
+    ) -> impl Iterator<Item = Place> + 'a {
+        let expelled = self.expelled.get(&(*user, *device)).into_iter().flatten();
+        let revoked = graph.revocations(user, device);
+        revoked.iter().chain(expelled).copied()
+    }
+
     /// The rank of an act by the level of its author alone, and what lowered it unknown to the author.
     pub(super) fn level(&self, graph: &Graph, place: Place) -> (Rank, Option<Place>) {
         let node = &graph.nodes[place];
@@ -156,6 +183,17 @@ impl Decided {
         };
         self.rights.rank_with(graph, holder, permission, level)
     }
+}
+
+/// When an act has its turn. A proof that a device signed two histories comes before what equals did, so that
+/// whoever is caught can't go on with their own rank.
+fn turn(
+    graph: &Graph,
+    place: Place,
+    rank: Rank,
+) -> (Rank, bool, Reverse<(u32, EnvelopeId)>, Place) {
+    let is_proof = matches!(graph.act(place), Act::Equivocation(_));
+    (rank, is_proof, Reverse(graph.order(place)), place)
 }
 
 impl<'a> Loop<'a> {
@@ -256,8 +294,14 @@ impl<'a> Loop<'a> {
         self.requeue(&founder);
     }
 
+    /// A person's acts without a verdict, joins left out.
+    pub(super) fn open_of(&self, user: &UserId) -> Vec<Place> {
+        let open = self.open.get(user).into_iter().flatten().copied();
+        open.filter(|place| !self.done.has(*place)).collect()
+    }
+
     /// Ranks a person's acts anew after something happened to them.
-    fn requeue(&mut self, user: &UserId) {
+    pub(super) fn requeue(&mut self, user: &UserId) {
         let Some(open) = self.open.get_mut(user) else {
             return;
         };
@@ -269,8 +313,7 @@ impl<'a> Loop<'a> {
                 self.levels[*place] = level;
                 decided.ranks[*place] = level;
                 if level > Rank::NONE {
-                    let order = Reverse(graph.order(*place));
-                    self.queue.push((level, order, *place));
+                    self.queue.push(turn(graph, *place, level));
                 }
             }
         }
@@ -278,8 +321,7 @@ impl<'a> Loop<'a> {
 
     fn queue_at(&mut self, place: Place, rank: Rank) {
         self.decided.ranks[place] = rank;
-        let order = Reverse(self.graph.order(place));
-        self.queue.push((rank, order, place));
+        self.queue.push(turn(self.graph, place, rank));
     }
 
     /// Gives a join the rank of who vouches for it, if that is more than it has.
@@ -393,6 +435,7 @@ impl<'a> Loop<'a> {
             Act::Grant(grant) => self.grant(place, rank, grant)?,
             Act::Overwrite(overwrite) => self.overwrite(place, rank, overwrite)?,
             Act::Timeout(timeout) => self.timeout(place, rank, timeout)?,
+            Act::Equivocation(proof) => self.expelled(place, rank, proof)?,
             Act::Create { .. }
             | Act::Settings(_)
             | Act::Profile { .. }

@@ -207,7 +207,7 @@ fn people(
         let (level, mut standing) = events.standing(graph);
         standing.sort_unstable_by_key(|event| graph.order(event.place));
         let mut devices = certs(&standing);
-        devices.retain(|device, _| !graph.is_revoked(user, device, |_| true));
+        devices.retain(|device, _| !decided.is_out(graph, user, device, |_| true));
         for device in all.keys() {
             state.users.entry(*device).or_insert((*user, false));
         }
@@ -331,8 +331,8 @@ fn is_tainted(
     }
     let mut devices = state.users.iter();
     let lost = devices.any(|(device, (user, _))| {
-        let revoked = graph.is_revoked(user, device, |_| true);
-        revoked && !graph.is_revoked(user, device, knows)
+        let is_out = decided.is_out(graph, user, device, |_| true);
+        is_out && !decided.is_out(graph, user, device, knows)
     });
     let Audience::Channel(channel) = audience else {
         return lost;

@@ -40,8 +40,10 @@ pub enum Why {
     NoChannel,
     /// It is about a role that it knew no beginning of, or that of everyone, which only has permissions.
     NoRole,
-    /// The person's root key took back the device that wrote it.
+    /// The person's root key took back the device that wrote it, or it was taken out for two histories.
     Revoked(EnvelopeId),
+    /// It is about a device of which it knew no certificate, or about that of its author.
+    NoDevice,
 }
 
 impl Verdict {
@@ -82,6 +84,7 @@ impl std::fmt::Display for Why {
             Self::NoChannel => f.write_str("it knew no such channel"),
             Self::NoRole => f.write_str("it knew no such role"),
             Self::Revoked(by) => write!(f, "the device was revoked by {}", by.short()),
+            Self::NoDevice => f.write_str("it knew no such device, or it is its author's"),
         }
     }
 }

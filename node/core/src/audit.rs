@@ -128,6 +128,12 @@ impl Names<'_> {
             Act::Ban(ban) => format!("{}: lifted", self.user(&ban.user)),
             Act::Timeout(timeout) if timeout.until_ms.is_some() => self.user(&timeout.user),
             Act::Timeout(timeout) => format!("{}: lifted", self.user(&timeout.user)),
+            Act::Equivocation(proof) => {
+                let device = proof.device().unwrap_or_default();
+                let of = self.authority.state().user_of(&device);
+                let of = of.map(|(user, _)| self.user(&user)).unwrap_or_default();
+                format!("{of}: {} signed two histories", device.short())
+            }
             Act::RevokeDevice(revocation) => {
                 format!(
                     "{}: {}",

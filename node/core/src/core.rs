@@ -9,7 +9,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 use revnet_protocol::envelope::Envelope;
 use revnet_protocol::frame::Mark;
 use revnet_protocol::{
-    DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hlc, RevoltId, StreamId, UserId,
+    ChannelId, DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hlc, RevoltId, StreamId, UserId,
 };
 
 use crate::chain::{Branch, Chain, Stream};
@@ -70,6 +70,11 @@ pub(crate) enum Waiting {
         suspect: Suspect,
         marks: Vec<(u64, Mark)>,
     },
+    /// Both histories that a device signed.
+    Proof {
+        revolt: RevoltId,
+        channel: Option<ChannelId>,
+    },
     /// The own branch of a chain, for a peer that has another.
     Beside { suspect: Suspect },
     /// A page of a log.
@@ -100,6 +105,8 @@ pub(crate) enum Timer {
     JoinDeadline(RevoltId),
     /// Rotate an epoch whose time has come.
     Rotate(RevoltId),
+    /// Take out a device that signed two histories.
+    Expel(RevoltId),
     /// Topics and meeting keys change with the day; invites expire.
     Housekeeping,
 }
@@ -113,6 +120,7 @@ impl Timer {
             Self::Early => "early",
             Self::JoinDeadline(_) => "join-deadline",
             Self::Rotate(_) => "rotate",
+            Self::Expel(_) => "expel",
             Self::Housekeeping => "housekeeping",
         }
     }
@@ -247,6 +255,7 @@ impl Core {
                 Timer::Early => self.run_early(),
                 Timer::JoinDeadline(revolt) => self.join_deadline(revolt),
                 Timer::Rotate(revolt) => self.rotate_if_due(revolt),
+                Timer::Expel(revolt) => self.expel(revolt),
                 Timer::Housekeeping => self.housekeeping(),
             }
         }
@@ -470,6 +479,9 @@ impl Core {
             (Waiting::Beside { suspect }, Answer::Envelopes { envelopes, .. }) => {
                 self.loaded_for(&suspect.peer);
                 self.beside_loaded(suspect, envelopes);
+            }
+            (Waiting::Proof { revolt, channel }, Answer::Values(envelopes)) => {
+                self.proof_loaded(revolt, channel, &envelopes);
             }
             (Waiting::Log(job), Answer::Rows(rows)) => self.log_loaded(*job, &rows),
             (Waiting::Changed { stream }, Answer::Rows(rows)) => self.changed_loaded(stream, &rows),

@@ -180,6 +180,7 @@ impl Core {
         }
         self.store(writes, None);
         self.tell_parted(suspect, proof);
+        self.expel_soon(suspect.revolt);
     }
 
     /// Forgets a proof that a better one replaces.

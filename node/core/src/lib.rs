@@ -12,6 +12,7 @@ pub mod command;
 mod commands;
 mod connect;
 mod core;
+mod expel;
 mod fork;
 mod held;
 pub mod io;

@@ -231,6 +231,7 @@ impl Core {
         for revolt in revolts {
             self.reopen(revolt);
             self.refresh_topics(revolt);
+            self.expel_soon(revolt);
             if self.revolts[&revolt].is_key_work_due(&self.me.cert) {
                 self.arm(Timer::Rotate(revolt), SECOND);
             }
@@ -375,6 +376,7 @@ impl Core {
                 self.arm(Timer::Rotate(id), wait);
             }
         }
+        self.expel_soon(id);
         self.notice(Notice::RevoltChanged { revolt: id });
         let waiting = self.revolts.get(&id).is_some_and(|r| r.outbox_len() > 0);
         if waiting {

@@ -8,9 +8,9 @@ use revnet_protocol::role::Target;
 use revnet_protocol::{Act, EnvelopeId, Permission, Permissions, RoleId};
 
 use crate::world::{
-    FOUNDER, INVITES, PEOPLE, World, allow, ban, change_channel, channel, device, grant, invite,
-    join, overwrite, profile, revoke, revoke_device, role_removal, role_with, rotate, set,
-    set_keeping, settings, timeout, user,
+    FOUNDER, INVITES, PEOPLE, World, allow, ban, change_channel, channel, device, equivocation,
+    grant, invite, join, overwrite, profile, revoke, revoke_device, role_removal, role_with,
+    rotate, set, set_keeping, settings, timeout, user,
 };
 
 /// Splitmix64.
@@ -204,6 +204,7 @@ impl Schedule {
                 let kept = own.map(|id| self.world.position(&id));
                 revoke_device(person, kept.map(|(_, seq, id)| (seq, id)))
             }
+            (97, _) => equivocation(target),
             _ => role_removal(role.unwrap_or(channel), self.dice.chance(70)),
         }
     }

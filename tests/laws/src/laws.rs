@@ -5,20 +5,23 @@ use std::collections::BTreeMap;
 use revnet_crdt::authority::mutant::{Mutant, with};
 use revnet_crdt::authority::{ActRecord, Authority, Verdict};
 use revnet_protocol::act::Audience;
-use revnet_protocol::{Act, EnvelopeId, Permissions, RoleId};
+use revnet_protocol::{Act, EnvelopeId, Permissions, RoleId, UserId};
 
 use crate::fuzz::Schedule;
-use crate::lifts::{doors_lift_nobody, grants_lift_nobody, joining_twice_changes_nothing};
+use crate::lifts::{
+    doors_lift_nobody, equals_expel_equals, grants_lift_nobody, joining_twice_changes_nothing,
+};
 use crate::world::{
-    FOUNDER, INVITES, PEOPLE, World, allow, ban, cast, channel, device, grant, invite, join, level,
-    profile, revoke_device, role, role_with, rotate, set, set_keeping, settings, user,
+    FOUNDER, INVITES, PEOPLE, World, allow, ban, cast, channel, device, equivocation, grant,
+    invite, join, level, profile, revoke_device, role, role_with, rotate, set, set_keeping,
+    settings, user,
 };
 
 /// Tries one schedule; the error says what is broken.
 pub type Law = fn(u64) -> Result<(), String>;
 
 /// All laws with their names.
-pub const LAWS: [(&str, Law); 16] = [
+pub const LAWS: [(&str, Law); 19] = [
     ("every-order-gives-one-state", order_plays_no_part),
     ("states-are-consistent", is_consistent),
     ("verdicts-are-final", verdicts_are_final),
@@ -34,6 +37,12 @@ pub const LAWS: [(&str, Law); 16] = [
         stolen_devices_change_nothing,
     ),
     ("revocations-erase-nothing", revocations_erase_nothing),
+    (
+        "expelled-devices-change-nothing",
+        expelled_devices_change_nothing,
+    ),
+    ("expulsions-erase-nothing", expulsions_erase_nothing),
+    ("equals-expel-equals", equals_expel_equals),
     ("bans-hold", bans_hold),
     (
         "joining-twice-changes-nothing",
@@ -87,6 +96,18 @@ fn order_plays_no_part(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether an act may have taken out a device of a person.
+fn is_against_device(act: &ActRecord, owner: UserId) -> bool {
+    match &act.act {
+        Act::RevokeDevice(revocation) => revocation.user == owner,
+        Act::Equivocation(proof) => (0..PEOPLE).any(|person| {
+            let about = Some(device(person)) == proof.device();
+            about && user(person) == owner
+        }),
+        _ => false,
+    }
+}
+
 fn is_consistent(seed: u64) -> Result<(), String> {
     let mut world = Schedule::new(seed).world;
     let base = world.authority();
@@ -98,10 +119,7 @@ fn is_consistent(seed: u64) -> Result<(), String> {
         require(!state.former.contains_key(user), || {
             "member and former member".into()
         })?;
-        let revoked = world
-            .acts
-            .iter()
-            .any(|act| matches!(&act.act, Act::RevokeDevice(it) if it.user == *user));
+        let revoked = world.acts.iter().any(|act| is_against_device(act, *user));
         require(!member.devices.is_empty() || revoked, || {
             "member without device".into()
         })?;
@@ -301,9 +319,8 @@ fn a_new_invite_opens(seed: u64) -> Result<(), String> {
         .acts
         .iter()
         .any(|act| matches!(&act.act, Act::SetMember(set) if set.user == user(person)));
-    let revoked =
-        |act: &ActRecord| matches!(&act.act, Act::RevokeDevice(it) if it.user == user(person));
-    if world.acts.iter().any(revoked) {
+    let of_device = |act: &ActRecord| is_against_device(act, user(person));
+    if world.acts.iter().any(of_device) {
         return Ok(());
     }
     let (tips, number) = (world.tips(), world.next_invite());
@@ -462,6 +479,58 @@ fn stolen_devices_change_nothing(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// The same for a device that was taken out because it signed two histories.
+fn expelled_devices_change_nothing(seed: u64) -> Result<(), String> {
+    let mut schedule = Schedule::new(seed);
+    let tips = schedule.world.tips();
+    let cheat = 1 + schedule.dice.below(PEOPLE - 1);
+    let out = schedule.world.write(FOUNDER, &tips, equivocation(cheat));
+    let base = schedule.world.authority();
+    if !verdicts(&base)[&out].counts() {
+        // Nobody knows the device.
+        return Ok(());
+    }
+    let before = base.state();
+    let out = before.user_of(&device(cheat));
+    require(out.is_none_or(|(_, current)| !current), || {
+        format!("the device of person {cheat} is still in")
+    })?;
+    for _ in 0..4 {
+        let plain = schedule.world.clone();
+        let (heads, prev) = (schedule.stale_heads(), schedule.some_prev(cheat));
+        let act = revenge(&mut schedule, cheat);
+        if matches!(act, Act::Join(_)) {
+            continue;
+        }
+        let name = act.name();
+        schedule.world.fork(cheat, prev, &heads, act);
+        require(schedule.world.after(&base).state() == before, || {
+            format!("{name} of the device of person {cheat} that was taken out changed the state")
+        })?;
+        schedule.world = plain;
+    }
+    Ok(())
+}
+
+/// Taking out a device takes back nothing that somebody above has built on, whoever brings the proof.
+fn expulsions_erase_nothing(seed: u64) -> Result<(), String> {
+    let mut schedule = Schedule::new(seed);
+    let tips = schedule.world.tips();
+    schedule.world.write(FOUNDER, &tips, settings("seen"));
+    let base = schedule.world.authority();
+    let before = verdicts(&base);
+    let (by, cheat) = (schedule.dice.below(PEOPLE), schedule.dice.below(PEOPLE));
+    let (heads, prev) = (schedule.stale_heads(), schedule.some_prev(by));
+    schedule.world.fork(by, prev, &heads, equivocation(cheat));
+    let after = verdicts(&schedule.world.after(&base));
+    for (act, verdict) in &before {
+        require(!verdict.counts() || after[act].counts(), || {
+            format!("{} fell: {}", act.short(), after[act])
+        })?;
+    }
+    Ok(())
+}
+
 /// Revoking a device takes back nothing that somebody above has built on.
 fn revocations_erase_nothing(seed: u64) -> Result<(), String> {
     let mut schedule = Schedule::new(seed);
@@ -542,6 +611,22 @@ mod tests {
     fn permissions_from_below_do_not_reach_above() {
         holds(grants_lift_nobody);
         is_broken_by(Mutant::LowGrantsLift, grants_lift_nobody);
+    }
+
+    #[test]
+    fn devices_that_were_taken_out_change_nothing() {
+        holds(expelled_devices_change_nothing);
+        is_broken_by(Mutant::ExpelledActOn, expelled_devices_change_nothing);
+    }
+
+    #[test]
+    fn nobody_takes_back_what_others_built_on_by_taking_out_a_device() {
+        holds(expulsions_erase_nothing);
+    }
+
+    #[test]
+    fn equals_take_out_equals_and_nobody_superiors() {
+        holds(equals_expel_equals);
     }
 
     #[test]

@@ -5,7 +5,10 @@ use revnet_protocol::{EnvelopeId, Permission};
 
 use crate::fuzz::Dice;
 use crate::laws::require;
-use crate::world::{FOUNDER, PEOPLE, World, channel, grant, invite, join, level, role, set, user};
+use crate::world::{
+    FOUNDER, PEOPLE, World, channel, device, equivocation, grant, invite, join, level, role, set,
+    settings, user,
+};
 
 /// People and levels of a schedule.
 struct Draw {
@@ -116,4 +119,37 @@ pub(crate) fn grants_lift_nobody(seed: u64) -> Result<(), String> {
     require(w.counts(&kick), || {
         format!("person {x} can't use a permission from above")
     })
+}
+
+/// With the proof that a device signed two histories whoever may remove people takes it out, equals included. What
+/// it does meanwhile is void; superiors stay.
+pub(crate) fn equals_expel_equals(seed: u64) -> Result<(), String> {
+    let mut draw = Draw::new(seed);
+    let [low, mid, high] = draw.admins();
+    let [a, b, c] = [draw.people[0], draw.people[1], draw.people[2]];
+    let admins = [(a, mid), (b, mid), (c, high)];
+    let (mut w, head) = World::with(seed, &[a, b, c], &admins);
+    let head = draw.noise(&mut w, head);
+    let aside = w.write(b, &[head], settings("aside"));
+    let (equal, above) = (
+        w.write(a, &[head], equivocation(b)),
+        w.write(a, &[head], equivocation(c)),
+    );
+    require(w.counts(&equal) && !w.counts(&aside), || {
+        format!("person {b} acts on after the proof of an equal")
+    })?;
+    require(!w.counts(&above), || {
+        format!("person {c} was taken out from below")
+    })?;
+    let state = w.state();
+    require(state.user_of(&device(b)) == Some((user(b), false)), || {
+        format!("the device of person {b} is still in")
+    })?;
+    require(state.members.contains_key(&user(b)), || {
+        format!("person {b} lost more than a device")
+    })?;
+    let demoted = w.write(FOUNDER, &[head], set(a, Some(low)));
+    let late = w.write(a, &[demoted], equivocation(c));
+    require(!w.counts(&late), || "a demoted one takes out".into())?;
+    settled(&w)
 }

@@ -3,11 +3,11 @@
 use revnet_crdt::authority::mutant::{Mutant, with};
 use revnet_crdt::authority::{Verdict, Why};
 use revnet_protocol::act::Audience;
-use revnet_protocol::{Act, Permission};
+use revnet_protocol::{Act, Permission, Permissions, RoleId};
 
 use crate::world::{
-    FOUNDER, World, cast, change_channel, channel, device, invite, invite_id, join, join_with,
-    level, profile, revoke, rotate, set, set_keeping, settings, user,
+    FOUNDER, World, allow, cast, change_channel, channel, device, invite, invite_id, join,
+    join_with, level, profile, revoke, rotate, set, set_keeping, settings, user,
 };
 
 const B: usize = 1;
@@ -407,6 +407,25 @@ fn who_leaves_keeps_what_they_did_and_comes_back_by_any_link() {
     assert_eq!(level(&w.state(), B), None);
     w.write(B, &[gone], join(B, 0));
     assert_eq!(level(&w.state(), B), Some(0));
+}
+
+/// Otherwise what the joiner did at the same level would have its verdict before the end.
+#[test]
+fn an_equal_ends_a_join_and_nothing_that_its_person_did() {
+    let (mut w, head) = World::with(31, &[B], &[]);
+    let everyone = allow(
+        RoleId::EVERYONE,
+        Permissions::DEFAULT | Permission::Invite.into(),
+    );
+    let head = w.write(FOUNDER, &[head], everyone);
+    let number = w.next_invite();
+    let door = w.write(FOUNDER, &[head], invite(number));
+    let joined = w.write(X, &[door], join(X, number));
+    let named = w.write(X, &[joined], profile("x"));
+    let end = w.write(B, &[door], revoke(number, &[]));
+    assert_eq!(w.authority().unsettled(), []);
+    assert!(w.counts(&end) && w.counts(&named) && !w.counts(&joined));
+    assert_eq!(level(&w.state(), X), None);
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::sync::{Mutex, OnceLock};
 use revnet_crdt::authority::{ActRecord, Authority, State, Verdict};
 use revnet_protocol::act::{Audience, Channel, Genesis, Invite, Join, KeyRotate, SetMember};
 use revnet_protocol::act::{ChannelKind, Keep, Level, Settings, SignedGenesis};
+use revnet_protocol::envelope::Header;
 use revnet_protocol::hash::hash;
+use revnet_protocol::proof::{Equivocation, SignedHeaders};
 use revnet_protocol::role::{Ban, Grant, Overwrite, Role, Target, Timeout};
 use revnet_protocol::{
     Act, ChannelId, DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hash, Hlc, InviteId,
-    InviteSecret, KeyId, Permission, Permissions, RevoltId, RoleId, RootKey, UserId,
+    InviteSecret, KeyId, Permission, Permissions, RevoltId, RoleId, RootKey, StreamId, UserId,
 };
 
 /// How many people there are.
@@ -432,6 +434,39 @@ pub(crate) fn timeout(person: usize, until_ms: Option<u64>) -> Act {
         user: user(person),
         until_ms,
     })
+}
+
+/// Proves that a person's first device signed two histories.
+pub(crate) fn equivocation(person: usize) -> Act {
+    let keys = DeviceKeys::from_seed(seed(2, person));
+    let signed = |nonce: u8| {
+        let header = Header {
+            stream: StreamId::control(&cast().revolt),
+            device: keys.id(),
+            seq: 1,
+            prev: EnvelopeId::default(),
+            seg: 0,
+            seg_seq: 1,
+            control_heads: Vec::new(),
+            key_id: KeyId::default(),
+            nonce: [nonce; 24],
+            change_hash: Hash::default(),
+            body_hash: None,
+        };
+        let signature = keys.sign(&header.id().0);
+        SignedHeaders {
+            headers: vec![header],
+            signature,
+        }
+    };
+    static MADE: Mutex<BTreeMap<usize, Equivocation>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().expect("no test panics with it");
+    let proof = made.entry(person).or_insert_with(|| Equivocation {
+        channel: None,
+        first: signed(1),
+        second: signed(2),
+    });
+    Act::Equivocation(Box::new(proof.clone()))
 }
 
 /// The person's root key takes their first device back, and what it wrote after `keep`.

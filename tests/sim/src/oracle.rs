@@ -72,6 +72,7 @@ impl Oracle {
         let lost = self
             .joined
             .iter()
+            .filter(|node| self.rogue != Some(**node))
             .find(|node| !self.members.contains(node) && !self.removed.contains(node));
         match lost {
             Some(node) => Err(format!("node {node} joined and is no member")),

@@ -1,6 +1,6 @@
 //! A device that signs two histories: everybody ends up with the same, whoever saw which one first.
 
-use revnet_core::command::{Command, Place};
+use revnet_core::command::{Command, Place, Reply, Sent};
 use revnet_core::storage::Boot;
 use revnet_protocol::act::{Channel, ChannelKind, Level};
 use revnet_protocol::envelope::Envelope;
@@ -229,4 +229,53 @@ fn acts_of_all_branches_count() {
     let mut sent = 0;
     crate::home::talk_and(&mut ada, &mut dora, |frames| sent += frames.len());
     assert_eq!(sent, 0);
+}
+
+#[test]
+fn a_device_that_signed_two_histories_is_taken_out() {
+    for in_control in [false, true] {
+        let (mut ada, mut ben, mut cleo, at) = three();
+        link(&mut ben, &mut cleo);
+        let name = |name: &str| Act::Profile { name: name.into() }.encode();
+        let envelopes = |forger: &mut Forger, text: &str| -> Vec<Envelope> {
+            if in_control {
+                let ms = forger.hlc.ms + 1;
+                return vec![forger.write(ms, &name(text), None)];
+            }
+            says(forger, 2, text)
+        };
+        let of = if in_control {
+            StreamId::control(&at.revolt)
+        } else {
+            stream(at)
+        };
+        let mut one = forger(&ben, of, at.revolt);
+        let mut other = one.clone();
+        ben.slip(&mut ada, &pushed(at.revolt, envelopes(&mut one, "one")));
+        ben.slip(
+            &mut cleo,
+            &pushed(at.revolt, envelopes(&mut other, "other")),
+        );
+        again(&mut ada, &mut cleo);
+        settle(&mut ada, &mut cleo);
+        settle(&mut ada, &mut cleo);
+        for home in [&mut ada, &mut cleo] {
+            let Reply::Members(members) = home.ask(Command::ListMembers { revolt: at.revolt })
+            else {
+                panic!("members")
+            };
+            let of_ben = members.iter().find(|m| m.user == ben.identity.cert.user);
+            assert_eq!(of_ben.expect("still a member").devices, []);
+        }
+        // What is said from now on it can't read.
+        let Sent::Sealed(said) = ada.say(at, "without ben") else {
+            panic!("sent at once")
+        };
+        again(&mut ada, &mut ben);
+        settle(&mut ada, &mut ben);
+        assert!(!ben.texts(at).contains(&"without ben".to_owned()));
+        again(&mut ada, &mut cleo);
+        settle(&mut ada, &mut cleo);
+        assert!(cleo.log(at).iter().any(|view| view.id == said));
+    }
 }

@@ -107,7 +107,8 @@ impl Run {
         self.world.run_until(self.world.now + SECOND);
         for answered in self.world.take_answers() {
             if let (true, Ok(Reply::Members(members))) = (answered.id == id, &answered.result) {
-                let users: BTreeSet<_> = members.iter().map(|member| member.user).collect();
+                let with_devices = members.iter().filter(|member| !member.devices.is_empty());
+                let users: BTreeSet<_> = with_devices.map(|member| member.user).collect();
                 let is_member =
                     |node: &NodeId| users.contains(&self.world.nodes[*node].identity.cert.user);
                 self.oracle.members = (0..self.world.nodes.len()).filter(is_member).collect();
