@@ -1,11 +1,13 @@
 //! Epoch secrets: asking for those that are missing, sealing them for who asks, following back-links,
 //! rotating.
 
-use revnet_crdt::authority::Recipient;
+use std::collections::BTreeSet;
+
+use revnet_crdt::authority::{Epoch, Recipient};
 use revnet_protocol::act::{Audience, KeyRotate};
 use revnet_protocol::epoch::{BackLink, EpochSecret, SlotChunk, chunk_root, seal_slots, slot_tag};
 use revnet_protocol::frame::{Frame, Refusal};
-use revnet_protocol::limits::MAX_SHARED_SLOTS;
+use revnet_protocol::limits::{MAX_BACK_LINKS, MAX_SHARED_SLOTS};
 use revnet_protocol::seal::{HpkePublic, HpkeSecret};
 use revnet_protocol::{Act, DeviceCert, DeviceId, InviteSecret, KeyId, RevoltId, encode};
 
@@ -20,15 +22,23 @@ use crate::storage::{Space, Write};
 const MAX_ASKED: usize = 64;
 
 impl Revolt {
-    /// Whose devices see a closed channel and were not handed its newest secret: not the own one, and not the one that
-    /// made it.
-    fn lacking(&self, audience: &Audience, me: &DeviceCert) -> Vec<HpkePublic> {
-        let Some((epoch, _)) = self.newest_clean(audience) else {
-            return Vec::new();
-        };
+    /// The secrets of a closed channel that are known here and that some devices which see it were not handed: of
+    /// the newest ones, which lead to all before them. The own device has them, and who made them.
+    fn unshared(&self, audience: &Audience, me: &DeviceCert) -> Vec<(KeyId, Vec<HpkePublic>)> {
         if *audience == Audience::Revolt {
             return Vec::new();
         }
+        let mut newest: BTreeSet<KeyId> = self.unlinked_secrets(audience);
+        let clean = self.newest_clean(audience);
+        newest.extend(clean.map(|(epoch, _)| epoch.key_id));
+        let epochs = self.authority.state().epochs.get(audience);
+        let epochs = epochs.into_iter().flatten();
+        let newest = epochs.filter(|epoch| newest.contains(&epoch.key_id));
+        let lacking = newest.map(|epoch| (epoch.key_id, self.lacking(audience, epoch, me)));
+        lacking.filter(|(_, keys)| !keys.is_empty()).collect()
+    }
+
+    fn lacking(&self, audience: &Audience, epoch: &Epoch, me: &DeviceCert) -> Vec<HpkePublic> {
         let has = |recipient: &Recipient, key: &HpkePublic| {
             let holder = [me.device, epoch.by]
                 .map(Recipient::Device)
@@ -41,12 +51,34 @@ impl Revolt {
         lacking.map(|(_, key)| key).collect()
     }
 
+    /// The known secrets of an audience to which no other known one leads back: one, unless several people made new
+    /// ones at the same time.
+    fn unlinked_secrets(&self, audience: &Audience) -> BTreeSet<KeyId> {
+        let epochs = self.authority.state().epochs.get(audience);
+        let known = epochs.into_iter().flatten();
+        let known = known.filter_map(|epoch| Some((epoch, self.secrets.get(&epoch.key_id)?)));
+        let mut unlinked: BTreeSet<KeyId> = known.clone().map(|(epoch, _)| epoch.key_id).collect();
+        for (epoch, secret) in known {
+            let links = epoch.back_links.iter();
+            for link in links
+                .filter(|link| unlinked.contains(&link.key_id))
+                .collect::<Vec<_>>()
+            {
+                // Somebody may name what they don't seal.
+                if link.open(secret).is_ok() {
+                    unlinked.remove(&link.key_id);
+                }
+            }
+        }
+        unlinked
+    }
+
     /// Whether secrets are to be made or handed on.
     pub(crate) fn is_key_work_due(&self, me: &DeviceCert) -> bool {
         let state = self.authority.state();
-        self.audiences(&me.user).iter().any(|audience| {
+        self.audiences(me).iter().any(|audience| {
             let lacks = *audience != Audience::Revolt && self.newest_clean(audience).is_none();
-            lacks || state.rotation_due(audience) || !self.lacking(audience, me).is_empty()
+            lacks || state.rotation_due(audience) || !self.unshared(audience, me).is_empty()
         })
     }
 
@@ -221,8 +253,7 @@ impl Core {
         if revolt.is_key_work_due(&self.me.cert) && !self.may_author(&id) {
             return self.arm(Timer::Rotate(id), SECOND);
         }
-        let user = self.user();
-        for audience in revolt.audiences(&user) {
+        for audience in revolt.audiences(&self.me.cert) {
             let revolt = &self.revolts[&id];
             let lacks = audience != Audience::Revolt && revolt.newest_clean(&audience).is_none();
             if lacks || revolt.authority.state().rotation_due(&audience) {
@@ -232,26 +263,25 @@ impl Core {
         }
     }
 
-    /// Hands the secret of a closed channel to those who see it and were not handed it yet. It goes through the
+    /// Hands the secrets of a closed channel to those who see it and were not handed them yet. They go through the
     /// control stream: between two who see the channel may be only others.
     fn share(&mut self, id: RevoltId, audience: Audience) {
         let Some(revolt) = self.revolts.get(&id) else {
             return;
         };
-        let lacking = revolt.lacking(&audience, &self.me.cert);
-        let (Some((_, secret)), Some(under)) =
-            (revolt.newest_clean(&audience), revolt.sending_secret())
-        else {
+        let Some(under) = revolt.sending_secret().cloned() else {
             return;
         };
-        let (secret, under) = (secret.clone(), under.clone());
-        for part in lacking.chunks(MAX_SHARED_SLOTS) {
-            for chunk in seal_slots(&secret, &id, part, &mut self.rng) {
-                // Somebody's key may be none; nothing is written for them, again and again.
-                if chunk.slots.is_empty() {
-                    continue;
+        let unshared = revolt.unshared(&audience, &self.me.cert).into_iter();
+        let unshared = unshared.map(|(key_id, keys)| (revolt.secrets[&key_id].clone(), keys));
+        for (secret, lacking) in unshared.collect::<Vec<_>>() {
+            for part in lacking.chunks(MAX_SHARED_SLOTS) {
+                for chunk in seal_slots(&secret, &id, part, &mut self.rng) {
+                    // Somebody's key may be none; nothing is written for them, again and again.
+                    if !chunk.slots.is_empty() {
+                        self.author(id, &Act::KeyShare(chunk), &under, Vec::new());
+                    }
                 }
-                self.author(id, &Act::KeyShare(chunk), &under, Vec::new());
             }
         }
     }
@@ -272,8 +302,12 @@ impl Core {
         recipients.retain(|_| audience == Audience::Revolt);
         let recipients: Vec<HpkePublic> = recipients.into_iter().map(|(_, key)| key).collect();
         let chunks = seal_slots(&secret, &id, &recipients, &mut self.rng);
-        let earlier = revolt.known_secrets(&audience).into_iter().take(1);
+        let unlinked = revolt.unlinked_secrets(&audience);
+        let mut earlier = revolt.known_secrets(&audience);
+        earlier.retain(|earlier| unlinked.contains(&earlier.key_id()));
         let back_links = earlier
+            .into_iter()
+            .take(MAX_BACK_LINKS)
             .map(|earlier| BackLink::seal(&secret, earlier))
             .collect();
         // A new secret of the revolt is announced under itself, so that newcomers read it and those who were

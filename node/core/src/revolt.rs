@@ -6,7 +6,7 @@ use revnet_crdt::authority::{Authority, Epoch};
 use revnet_protocol::act::{Audience, Level};
 use revnet_protocol::epoch::{EpochSecret, SlotChunk};
 use revnet_protocol::{
-    ChannelId, DeviceId, KeyId, Permission, RevoltId, StreamId, UserId, decode, encode,
+    ChannelId, DeviceCert, DeviceId, KeyId, Permission, RevoltId, StreamId, UserId, decode, encode,
 };
 use serde::{Deserialize, Serialize};
 
@@ -145,22 +145,25 @@ impl Revolt {
             .next()
     }
 
-    /// The revolt, and the closed channels that somebody sees.
-    pub(crate) fn audiences(&self, user: &UserId) -> Vec<Audience> {
+    /// The revolt, and the closed channels that somebody sees; nothing for a device that was taken out.
+    pub(crate) fn audiences(&self, me: &DeviceCert) -> Vec<Audience> {
         let state = self.authority.state();
+        if !self.has_device(&me.device) {
+            return Vec::new();
+        }
         let closed = state.channels.iter();
         let closed = closed.filter(|(_, channel)| channel.viewers.is_some() && !channel.archived);
         let closed = closed.map(|(id, _)| Audience::Channel(*id));
         std::iter::once(Audience::Revolt)
             .chain(closed)
-            .filter(|audience| state.is_in(audience, user))
+            .filter(|audience| state.is_in(audience, &me.user))
             .collect()
     }
 
     /// The audiences that somebody belongs to and whose secrets are due for a change: the revolt first.
-    pub(crate) fn due_rotations(&self, user: &UserId) -> Vec<Audience> {
+    pub(crate) fn due_rotations(&self, me: &DeviceCert) -> Vec<Audience> {
         let state = self.authority.state();
-        let mut audiences = self.audiences(user);
+        let mut audiences = self.audiences(me);
         audiences.retain(|audience| state.rotation_due(audience));
         audiences
     }

@@ -211,7 +211,8 @@ impl Core {
             return false;
         }
         let audience = revolt.authority.state().audience_of(&at.channel);
-        if !revolt.authority.state().is_in(&audience, &self.user()) {
+        let is_in = revolt.authority.state().is_in(&audience, &self.user());
+        if !is_in || !revolt.has_device(&self.device()) {
             return false;
         }
         let deaf = !revolt.is_alone(&self.device()) && !self.is_synced(&at.revolt);
@@ -219,7 +220,7 @@ impl Core {
             return false;
         }
         // What announces the secret of a channel is sealed under that of the revolt.
-        for due in revolt.due_rotations(&self.user()) {
+        for due in revolt.due_rotations(&self.me.cert) {
             if due == Audience::Revolt || due == audience {
                 self.rotate(at.revolt, due);
             }

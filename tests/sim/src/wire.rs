@@ -35,6 +35,8 @@ struct Removal {
     node: NodeId,
     /// Whoever has read these acts knows of the removal: all that the remover had read.
     acts: BTreeSet<(DeviceId, u64)>,
+    /// And has these of devices in wrong hands, whose chains part.
+    forged: BTreeSet<EnvelopeId>,
 }
 
 /// Who is acting, with its disk.
@@ -57,7 +59,7 @@ pub struct Wire {
     /// Devices whose keys sign what their programs don't know.
     rogues: BTreeSet<DeviceId>,
     /// Who must never have which secret.
-    secrets: BTreeSet<(NodeId, KeyId)>,
+    secrets: BTreeMap<(NodeId, KeyId), String>,
     /// The first thing that was wrong.
     wrong: Option<String>,
 }
@@ -71,9 +73,6 @@ impl Wire {
     /// From here on nothing is expected of what a device signs.
     pub fn distrust(&mut self, device: DeviceId) {
         self.rogues.insert(device);
-        for removal in &mut self.removals {
-            removal.acts.retain(|(author, _)| *author != device);
-        }
     }
 
     fn control(&self) -> Option<StreamId> {
@@ -98,9 +97,11 @@ impl Wire {
         let Some(control) = self.control() else {
             return;
         };
-        let mut acts = read_acts(control, remover.disk);
-        acts.retain(|(author, _)| !self.rogues.contains(author));
-        self.removals.push(Removal { node, acts });
+        let acts = read_acts(control, remover.disk);
+        let all = stored_acts(remover.disk).into_iter();
+        let forged = all.filter(|(author, _)| self.rogues.contains(author));
+        let forged = forged.map(|(_, id)| id).collect();
+        self.removals.push(Removal { node, acts, forged });
     }
 
     /// What a node knows after a start.
@@ -110,13 +111,9 @@ impl Wire {
         let Some(control) = self.control() else {
             return known;
         };
-        let boot = actor.disk.boot();
-        let of_branches = boot.branches.into_iter().flat_map(|(.., acts)| acts);
-        for bytes in boot.control.into_iter().chain(of_branches) {
-            if let Ok(envelope) = Envelope::decode(&bytes) {
-                known.acquainted |= envelope.header.device != actor.device;
-                known.acts.insert(envelope.header.id());
-            }
+        for (author, id) in stored_acts(actor.disk) {
+            known.acquainted |= author != actor.device;
+            known.acts.insert(id);
         }
         known.read = read_acts(control, actor.disk);
         known
@@ -239,10 +236,15 @@ impl Wire {
             let (node, seq) = (actor.node, header.seq);
             self.fail(|| format!("node {node} sealed message {seq} before it heard a member"));
         }
-        let knows = |removal: &&Removal| removal.acts.is_subset(&known.read);
+        let knows = |removal: &&Removal| {
+            removal.acts.is_subset(&known.read) && removal.forged.is_subset(&known.acts)
+        };
         let locked_out = self.removals.iter().filter(knows);
-        self.secrets
-            .extend(locked_out.map(|removal| (removal.node, header.key_id)));
+        for removal in locked_out {
+            let (node, seq) = (actor.node, header.seq);
+            let used = self.secrets.entry((removal.node, header.key_id));
+            used.or_insert_with(|| format!("message {seq} of node {node}"));
+        }
     }
 
     /// Whether somebody who was removed holds a secret that was used after that.
@@ -253,7 +255,7 @@ impl Wire {
         let Some(revolt) = self.revolt else {
             return Ok(());
         };
-        let leaked = self.secrets.iter().find(|(node, key_id)| {
+        let leaked = self.secrets.iter().find(|((node, key_id), _)| {
             let query = Query::Get {
                 space: Space::Secret,
                 key: [revolt.0, key_id.0].concat(),
@@ -261,7 +263,9 @@ impl Wire {
             matches!(disks[*node].query(&query), Answer::Value(Some(_)))
         });
         match leaked {
-            Some((node, _)) => Err(format!("node {node} reads words from after its removal")),
+            Some(((node, _), words)) => Err(format!(
+                "node {node} reads words from after its removal: {words}"
+            )),
             None => Ok(()),
         }
     }
@@ -271,6 +275,16 @@ impl Wire {
     pub fn secrets_compared(&self) -> u64 {
         self.secrets.len() as u64
     }
+}
+
+/// All acts on a disk, with their authors.
+fn stored_acts(disk: &Disk) -> Vec<(DeviceId, EnvelopeId)> {
+    let boot = disk.boot();
+    let of_branches = boot.branches.iter().flat_map(|(.., acts)| acts);
+    let all = boot.control.iter().chain(of_branches);
+    let all = all.filter_map(|bytes| Envelope::decode(bytes).ok());
+    all.map(|act| (act.header.device, act.header.id()))
+        .collect()
 }
 
 fn read_acts(control: StreamId, disk: &Disk) -> BTreeSet<(DeviceId, u64)> {

@@ -84,6 +84,7 @@ impl Run {
             .members
             .difference(&self.oracle.removed)
             .copied()
+            .filter(|node| self.oracle.rogue != Some(*node))
             .collect();
         let mut roads = Vec::new();
         for (at, node) in trusted.iter().enumerate().skip(1) {
