@@ -153,7 +153,7 @@ fn line(r: &Report) -> String {
     let w = &r.world;
     format!(
         "{} messages ({} pending, {} repeated), {} changes, {} joins, {} removals ({} secrets compared), \
-         {} closed channels ({} let in, {} shut out), {} promotions, {} silenced, {} forged, \
+         {} closed channels ({} let in, {} shut out), {} promotions, {} silenced, {} forged, {} devices lost ({} revoked), \
          {} crashes ({} aimed, {} batches lost, {} commands cut off), {} partitions, {} links broken and {} replaced \
          ({} stale frames), gossip {} ({} lost, {} doubled), {} frames; agreed after {} s{}; digest {}",
         r.messages,
@@ -169,6 +169,8 @@ fn line(r: &Report) -> String {
         r.promotions,
         r.silences,
         r.forged,
+        r.devices_lost,
+        r.devices_revoked,
         w.crashes,
         w.crashes_aimed,
         w.batches_lost,

@@ -54,6 +54,8 @@ pub struct Oracle {
     pub silenced: BTreeSet<NodeId>,
     /// Whose keys are in wrong hands: what they wrote may be hidden.
     pub rogue: Option<NodeId>,
+    /// Who lost a device, and with it perhaps words that nobody else had.
+    pub lost: BTreeSet<NodeId>,
     /// What was said with them.
     pub forged: BTreeSet<String>,
     /// Nodes that lost sight of a channel: what they wrote there may be hidden.
@@ -72,7 +74,7 @@ impl Oracle {
         let lost = self
             .joined
             .iter()
-            .filter(|node| self.rogue != Some(**node))
+            .filter(|node| self.rogue != Some(**node) && !self.lost.contains(node))
             .find(|node| !self.members.contains(node) && !self.removed.contains(node));
         match lost {
             Some(node) => Err(format!("node {node} joined and is no member")),
@@ -85,6 +87,7 @@ impl Oracle {
         let Expected { by, channel, .. } = expected;
         self.removed.contains(by)
             || self.rogue == Some(*by)
+            || self.lost.contains(by)
             || self.silenced.contains(by)
             || self.unsure.contains(&(*by, *channel))
     }
@@ -121,7 +124,7 @@ impl Oracle {
                 .map(|(text, _)| by_text.get(text.as_str()).copied().unwrap_or(0))
                 .sum();
             let gone = expected.deleted.is_some();
-            if seen > 1 {
+            if seen > 1 && !self.lost.contains(&expected.by) {
                 return Err(format!("node {node}: '{first}' is there {seen} times"));
             }
             if expected.deleted == Some(true) && seen > 0 && !self.may_be_hidden(expected) {

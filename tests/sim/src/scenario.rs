@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use revnet_core::command::{Command, CommandError, Draft, MessageView, Place, Reply, Sent};
 use revnet_core::{Mono, SECOND};
 use revnet_protocol::act::Settings;
-use revnet_protocol::{ChannelId, InviteLink, MessageId, RevoltId};
+use revnet_protocol::{ChannelId, DeviceRevocation, InviteLink, MessageId, RevoltId};
 
 use crate::batch::Work;
 use crate::fault::Fault;
@@ -54,6 +54,10 @@ pub struct Report {
     pub silences: u64,
     /// Envelopes that a member's keys signed and its program didn't.
     pub forged: u64,
+    /// Devices that were lost.
+    pub devices_lost: u64,
+    /// Lost devices that their owners took back.
+    pub devices_revoked: u64,
     /// Commands that were refused.
     pub refused: u64,
     /// Commands cut off by a crash.
@@ -93,6 +97,7 @@ enum Asked {
     ShutOut,
     Promote,
     Silence,
+    Revoke,
     Log { channel: ChannelId },
 }
 
@@ -105,6 +110,8 @@ struct Run {
     channels: Vec<ChannelId>,
     links: Vec<InviteLink>,
     joining: BTreeSet<NodeId>,
+    /// Who lost a device, and what takes it back.
+    lost: BTreeMap<NodeId, DeviceRevocation>,
     /// Sends that a crash cut off: whoever sent them doesn't know whether they happened.
     unsure: Vec<String>,
     report: Report,
@@ -157,6 +164,8 @@ impl Run {
             promotions: 0,
             silences: 0,
             forged: 0,
+            devices_lost: 0,
+            devices_revoked: 0,
             refused: 0,
             cut_off: 0,
             repeated: 0,
@@ -177,6 +186,7 @@ impl Run {
             channels: Vec::new(),
             links: Vec::new(),
             joining: BTreeSet::new(),
+            lost: BTreeMap::new(),
             unsure: Vec::new(),
             report,
             logs: BTreeMap::new(),
@@ -230,8 +240,12 @@ impl Run {
             }
             (Asked::Invite, Ok(Reply::Invite(_, link))) => self.links.push(link),
             (Asked::Channel, Ok(Reply::Channel(channel))) => self.channels.push(channel.id),
+            (Asked::Revoke, Ok(_)) => self.report.devices_revoked += 1,
             (Asked::Join, Ok(Reply::Revolt(_))) => {
                 self.report.joins += 1;
+                if let Some(revocation) = self.lost.remove(&node) {
+                    self.ask(node, Asked::Revoke, Command::RevokeDevice { revocation });
+                }
                 self.joining.remove(&node);
                 self.oracle.members.insert(node);
                 self.oracle.joined.insert(node);
@@ -359,6 +373,8 @@ impl Run {
             self.promote(revolt);
         } else if at > 60 && self.report.forged == 0 {
             self.forge(revolt);
+        } else if at > 40 && self.report.devices_lost == 0 {
+            self.lose_device();
         }
         match chance {
             0..=11 => self.join_somebody(),
@@ -374,6 +390,7 @@ impl Run {
             80 => self.shut_out(revolt),
             81 => self.promote(revolt),
             97..=98 => self.forge(revolt),
+            99 if self.report.devices_lost == 0 => self.lose_device(),
             74..=75 => {
                 let edit = revnet_core::command::ChannelEdit {
                     name: Some(format!("channel-{}", self.next)),
@@ -600,6 +617,23 @@ impl Run {
             }
         };
         self.ask(by, Asked::Remove { node, surely }, command);
+    }
+
+    /// A member loses their device, and joins again with another by the newest link.
+    fn lose_device(&mut self) {
+        let Some(node) = self.member().filter(|node| *node != 0) else {
+            return;
+        };
+        let trusted = self.oracle.rogue != Some(node) && !self.oracle.removed.contains(&node);
+        if !trusted || self.world.nodes[node].core.is_none() {
+            return;
+        }
+        self.report.devices_lost += 1;
+        let revocation = self.world.lose_device(node);
+        self.cut_off(node);
+        self.lost.insert(node, revocation);
+        self.oracle.lost.insert(node);
+        self.oracle.members.remove(&node);
     }
 
     fn crash(&mut self) {

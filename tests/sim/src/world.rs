@@ -8,7 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use revnet_core::command::{Command, CommandError, Reply};
 use revnet_core::{Core, Identity, Input, MILLI, Mono, SECOND};
-use revnet_protocol::{DeviceId, DeviceKeys, RootKey};
+use revnet_protocol::{DeviceId, DeviceKeys, DeviceRevocation, RootKey};
 
 use crate::batch::Work;
 use crate::disk::{Disk, Done};
@@ -55,6 +55,10 @@ pub struct Counters {
 pub struct Node {
     /// Who it is.
     pub identity: Identity,
+    /// The person's root key, which is on paper.
+    root: RootKey,
+    /// Another device with an empty disk, from the next start on.
+    replacement: Option<(Identity, Disk)>,
     /// Its disk.
     pub disk: Disk,
     /// Its core; none while it is down.
@@ -189,7 +193,8 @@ impl World {
         let nodes = (0..count)
             .map(|at| {
                 let keys = DeviceKeys::from_seed(random());
-                let cert = RootKey::from_seed(random()).certify(&keys, "sim", EPOCH_MS);
+                let root = RootKey::from_seed(random());
+                let cert = root.certify(&keys, "sim", EPOCH_MS);
                 let id = *random().first_chunk().expect("32 bytes have 16");
                 // Clocks are wrong by up to ten minutes.
                 let skew_ms = i64::from(random()[0]) * 4706 - 600_000;
@@ -199,6 +204,8 @@ impl World {
                         cert,
                         name: format!("node{at}"),
                     },
+                    root,
+                    replacement: None,
                     disk: Disk::new(id),
                     core: None,
                     skew_ms,
@@ -259,6 +266,9 @@ impl World {
         if known.core.is_some() {
             return;
         }
+        if let Some((identity, disk)) = known.replacement.take() {
+            (known.identity, known.disk) = (identity, disk);
+        }
         known.life += 1;
         known.disk_due = None;
         known.wake = None;
@@ -301,6 +311,25 @@ impl World {
         let broken = self.network.set_down(node, true);
         self.links_ended(broken);
         self.at(self.now + back_after, Event::Start { node });
+    }
+
+    /// A person loses their device with all that is on it, and begins again with another. Gives what takes the lost
+    /// one back.
+    pub fn lose_device(&mut self, node: NodeId) -> DeviceRevocation {
+        self.crash(node, SECOND);
+        let (mut seed, mut id) = ([0; 32], [0; 16]);
+        self.rng.fill_bytes(&mut seed);
+        self.rng.fill_bytes(&mut id);
+        let known = &mut self.nodes[node];
+        let keys = DeviceKeys::from_seed(seed);
+        let replacement = Identity {
+            cert: known.root.certify(&keys, "sim", EPOCH_MS),
+            keys,
+            name: known.identity.name.clone(),
+        };
+        // Others hear of the end of its links before.
+        known.replacement = Some((replacement, Disk::new(id)));
+        known.root.revoke(known.identity.cert.device, None)
     }
 
     /// Unix milliseconds by a clock that is right.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_core::SECOND;
 use revnet_core::command::{Command, MessageView, Place, Reply};
-use revnet_core::storage::{Answer, Direction, Query};
+use revnet_core::storage::{Answer, Direction, Query, Space};
 use revnet_protocol::{ChannelId, MessageId, StreamId};
 
 use super::{Asked, Run};
@@ -108,10 +108,9 @@ impl Run {
         self.world.run_until(self.world.now + SECOND);
         for answered in self.world.take_answers() {
             if let (true, Ok(Reply::Members(members))) = (answered.id == id, &answered.result) {
-                let with_devices = members.iter().filter(|member| !member.devices.is_empty());
-                let users: BTreeSet<_> = with_devices.map(|member| member.user).collect();
-                let is_member =
-                    |node: &NodeId| users.contains(&self.world.nodes[*node].identity.cert.user);
+                let devices = members.iter().flat_map(|member| &member.devices);
+                let devices: BTreeSet<_> = devices.collect();
+                let is_member = |node: &NodeId| devices.contains(&self.world.device(*node));
                 self.oracle.members = (0..self.world.nodes.len()).filter(is_member).collect();
             } else {
                 self.answered(answered);
@@ -195,8 +194,52 @@ impl Run {
     /// What can only be looked at when all is done.
     pub(super) fn check_end(&self) -> Result<(), String> {
         self.check_closed()?;
+        self.check_ciphertext()?;
         let disks: Vec<_> = self.world.nodes.iter().map(|node| &node.disk).collect();
         self.world.wire.check_secrets(&disks)
+    }
+
+    /// Whoever keeps everything but the secrets finds no word and no name in it.
+    fn check_ciphertext(&self) -> Result<(), String> {
+        let disk = &self.world.nodes[0].disk;
+        let boot = disk.boot();
+        let ranges = boot
+            .chains
+            .iter()
+            .map(|(stream, device, _)| (*stream, *device, 1));
+        let query = Query::Ranges {
+            ranges: ranges.collect(),
+            max_bytes: usize::MAX,
+        };
+        let Answer::Envelopes { envelopes, .. } = disk.query(&query) else {
+            return Err("ranges give envelopes".into());
+        };
+        let records = |wanted: Space| {
+            let records = boot.records.iter();
+            let records = records.filter(move |((space, _), _)| *space == wanted);
+            records.map(|(_, value)| value.clone())
+        };
+        let secrets: Vec<_> = records(Space::Secret).collect();
+        let words = [&b"message "[..], b"forged ", b"channel-", b"node1", b"Sim"];
+        let secret = secrets.iter().map(Vec::as_slice);
+        let telling: Vec<&[u8]> = words.into_iter().chain(secret).collect();
+        let kept = envelopes.into_iter().chain(records(Space::Chunk));
+        let mut looked_at = 0;
+        for bytes in kept {
+            looked_at += 1;
+            let found = telling.iter().find(|what| {
+                let mut windows = bytes.windows(what.len());
+                windows.any(|window| window == **what)
+            });
+            if let Some(what) = found {
+                let what = String::from_utf8_lossy(what);
+                return Err(format!("'{what}' is readable without any secret"));
+            }
+        }
+        if looked_at < 20 {
+            return Err(format!("only {looked_at} envelopes were kept"));
+        }
+        Ok(())
     }
 
     /// The timeline index is equal on all disks of members.
@@ -235,6 +278,7 @@ impl Run {
             ("joins", self.report.joins),
             ("closed channels", self.report.closed),
             ("forged envelopes", self.report.forged),
+            ("lost devices", self.report.devices_lost),
             ("promotions", self.report.promotions),
             ("crashes", world.crashes),
             ("crashes in the middle of a batch", world.crashes_aimed),
