@@ -256,6 +256,13 @@ pub enum Act {
     KeyShare(SlotChunk),
     /// Takes out a device that signed two histories.
     Equivocation(Box<Equivocation>),
+    /// Says whether newcomers may read what was written in a channel before they came; they may until it is said.
+    History {
+        /// The channel.
+        channel: ChannelId,
+        /// Whether they may.
+        on: bool,
+    },
 }
 
 impl Act {
@@ -311,7 +318,8 @@ impl Act {
             | Self::Overwrite(_)
             | Self::Ban(_)
             | Self::Timeout(_)
-            | Self::RevokeDevice(_) => true,
+            | Self::RevokeDevice(_)
+            | Self::History { .. } => true,
         }
     }
 
@@ -337,6 +345,7 @@ impl Act {
             Self::RevokeDevice(_) => "revoke-device",
             Self::KeyShare(_) => "key-share",
             Self::Equivocation(_) => "equivocation",
+            Self::History { .. } => "history",
         }
     }
 }

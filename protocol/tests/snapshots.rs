@@ -356,6 +356,13 @@ fn acts() {
         ("revoke_device_keeping", Act::RevokeDevice(keeping)),
         ("key_share", Act::KeyShare(chunks().remove(0))),
         ("equivocation", Act::Equivocation(Box::new(equivocation()))),
+        (
+            "history_off",
+            Act::History {
+                channel: ChannelId([37; 32]),
+                on: false,
+            },
+        ),
     ];
     for (name, act) in &all {
         check(&format!("act_{name}"), act);
@@ -379,7 +386,8 @@ fn acts() {
             | Act::Timeout(_)
             | Act::RevokeDevice(_)
             | Act::KeyShare(_)
-            | Act::Equivocation(_) => {}
+            | Act::Equivocation(_)
+            | Act::History { .. } => {}
         }
     }
 }

@@ -103,7 +103,8 @@ What isn't named stays.
 
 Examples:
   revnet channel edit Gardeners/tomatoes --name peppers --topic 'Hot ones'
-  revnet channel edit Gardeners/peppers --position 0")]
+  revnet channel edit Gardeners/peppers --position 0
+  revnet channel edit Gardeners/peppers --history off")]
 pub(crate) struct EditArgs {
     /// REVOLT/CHANNEL
     channel: String,
@@ -125,6 +126,17 @@ struct LookArgs {
     /// Its place in the list, from 0
     #[arg(long, value_name = "N")]
     position: Option<u32>,
+    /// Whether newcomers may read what was written before they came; 'off' holds for what is written from then on
+    #[arg(long, value_name = "on|off", value_parser = on_or_off)]
+    history: Option<bool>,
+}
+
+fn on_or_off(text: &str) -> std::result::Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("give 'on' or 'off'".into()),
+    }
 }
 
 impl LookArgs {
@@ -136,6 +148,7 @@ impl LookArgs {
             position: self.position,
             archived: None,
             private: None,
+            history: self.history,
         }
     }
 }
@@ -148,7 +161,7 @@ pub(crate) fn run(context: &Context, command: &ChannelCommand) -> Result<()> {
             let edit = args.look.edit(args.name.clone());
             if edit == EditChannel::default() {
                 return Err(Failure::usage(
-                    "nothing to change: give --name, --topic, --category or --position",
+                    "nothing to change: give --name, --topic, --category, --position or --history",
                 ));
             }
             change(context, &args.channel, &edit)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_protocol::act::Audience;
-use revnet_protocol::{Act, DeviceId, EnvelopeId, Hlc, KeyId, RevoltId, UserId};
+use revnet_protocol::{Act, DeviceId, EnvelopeId, Hlc, InviteId, KeyId, RevoltId, UserId};
 
 /// One control act with the fields of its envelope that the reducer reads. Whoever inserts it has checked
 /// the envelope's signature.
@@ -109,6 +109,8 @@ pub(super) struct Graph {
     rotations: Vec<Place>,
     /// Sound revocations of devices, by whose root key signed them, and of which.
     revocations: BTreeMap<(UserId, DeviceId), Vec<Place>>,
+    /// Invites that somebody made.
+    invites: BTreeSet<InviteId>,
     /// Acts that change what people may do or hold, which authors had better not miss.
     weighty: Places,
 }
@@ -183,6 +185,9 @@ impl Graph {
             Act::Create { .. } | Act::Join(_) if sound => {
                 self.certified.entry(record.device).or_default().push(place);
             }
+            Act::Invite(invite) => {
+                self.invites.insert(invite.invite);
+            }
             Act::KeyRotate(rotate) if sound => {
                 self.rotations.push(place);
                 generation = generation.max(rotate.generation);
@@ -255,6 +260,11 @@ impl Graph {
             .filter(|place| known.has(*place))
             .min_by_key(|place| self.order(*place))?;
         certified_by(self.act(first))
+    }
+
+    /// Whether somebody made an invite.
+    pub(super) fn is_made(&self, invite: &InviteId) -> bool {
+        self.invites.contains(invite)
     }
 
     /// The certificates of a device, in no order.

@@ -22,7 +22,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use revnet_protocol::act::{Audience, Keep};
-use revnet_protocol::{Act, EnvelopeId, Hlc, InviteId, KeyId, RevoltId, UserId};
+use revnet_protocol::{Act, DeviceId, EnvelopeId, Hlc, InviteId, KeyId, RevoltId, UserId};
 
 pub use graph::ActRecord;
 pub use judge::{Judgement, Wish};
@@ -170,6 +170,17 @@ impl Authority {
             _ => None,
         });
         all.collect()
+    }
+
+    /// Whether a device founded the revolt or joined by an invite that somebody made, counting or not.
+    #[must_use]
+    pub fn has_come(&self, device: &DeviceId) -> bool {
+        let certified = self.graph.certified(device).iter();
+        let mut acts = certified.map(|place| self.graph.act(*place));
+        acts.any(|act| match act {
+            Act::Join(join) => self.graph.is_made(&join.invite),
+            act => matches!(act, Act::Create { .. }),
+        })
     }
 
     /// Whose device wrote an act, by what its author knew.

@@ -285,6 +285,9 @@ impl Events {
             Kind::Entry(entry) if earlier.is_removal() => {
                 self.readmitted_by(graph, entry, earlier).is_some()
             }
+            // A level that was set knowing of every end stays; another doesn't count anyway. Whether there is an end
+            // may be decided by lower ranks than what the level allows.
+            Kind::Entry(_) if earlier.is_set() => false,
             _ => !(earlier.is_end() && later.is_end()),
         }
     }

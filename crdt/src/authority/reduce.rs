@@ -113,7 +113,7 @@ pub(super) fn needs(act: &Act) -> Option<Permission> {
         Act::SetMember(_) | Act::Role(_) | Act::Grant(_) | Act::Overwrite(_) => {
             Permission::ManageRoles
         }
-        Act::Channel(_) => Permission::ManageChannels,
+        Act::Channel(_) | Act::History { .. } => Permission::ManageChannels,
         Act::Ban(_) => Permission::Ban,
         Act::Timeout(_) => Permission::Timeout,
         Act::Create { .. }
@@ -431,6 +431,7 @@ impl<'a> Loop<'a> {
                     self.knows_channel(place, channel)?;
                 }
             }
+            Act::History { channel, .. } => self.knows_channel(place, channel)?,
             Act::Role(role) => self.role(place, rank, role)?,
             Act::Grant(grant) => self.grant(place, rank, grant)?,
             Act::Overwrite(overwrite) => self.overwrite(place, rank, overwrite)?,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use revnet_protocol::act::{Audience, ChannelKind, Level};
 use revnet_protocol::epoch::Slot;
 use revnet_protocol::{
-    Act, ChannelId, DeviceCert, EnvelopeId, Hlc, InviteId, KeyId, Permission, Permissions, RoleId,
-    UserId,
+    Act, ChannelId, DeviceCert, DeviceId, EnvelopeId, Hlc, InviteId, KeyId, Permission,
+    Permissions, RoleId, UserId,
 };
 
 use super::MAX_HEADS;
@@ -27,6 +27,7 @@ struct Fields<'a> {
     category: Register<&'a str>,
     position: Register<u32>,
     archived: Register<bool>,
+    history: Register<bool>,
 }
 
 /// What a role looks like. What it allows is in [`Rights`](super::rights::Rights).
@@ -90,6 +91,10 @@ impl<'a> Writes<'a> {
                 fields.position.write(graph, place, rank, new.position);
                 fields.archived.write(graph, place, rank, new.archived);
             }
+            Act::History { channel, on } => {
+                let fields = self.channels.entry(*channel).or_default();
+                fields.history.write(graph, place, rank, Some(*on));
+            }
             Act::Role(new) => {
                 let id = new.role.unwrap_or(node.record.id.into());
                 let looks = self.roles.entry(id).or_default();
@@ -131,7 +136,9 @@ impl<'a> Writes<'a> {
                 category: text(&fields.category),
                 position: fields.position.get(graph).unwrap_or_default(),
                 archived: fields.archived.read(graph, |shut| *shut).unwrap_or(false),
+                history: fields.history.read(graph, |on| !on).unwrap_or(true),
                 exceptions: BTreeMap::new(),
+                private: false,
                 viewers: None,
             };
             state.channels.insert(*id, channel);
@@ -168,6 +175,7 @@ fn take_act(state: &mut State, graph: &Graph, place: Place) {
                 act: id,
                 by: node.record.device,
                 tainted: false,
+                late: BTreeSet::new(),
                 back_links: rotate.back_links.clone(),
                 slots: Vec::new(),
             });
@@ -289,7 +297,9 @@ fn permissions(state: &mut State, graph: &Graph, decided: &Decided) {
         let members = state.members.iter();
         let viewers = members
             .filter(|(user, member)| held(user, member.level, Some(id)).has(Permission::View));
-        channel.viewers = (!open).then(|| viewers.map(|(user, _)| *user).collect());
+        channel.private = !open;
+        let closed = !open || !channel.history;
+        channel.viewers = closed.then(|| viewers.map(|(user, _)| *user).collect());
     }
 }
 
@@ -355,6 +365,46 @@ fn is_tainted(
             .is_none_or(|by| !state.is_in(audience, &by))
 }
 
+/// The devices that came to a channel after an epoch of it began, where newcomers may not read what was before.
+fn late(
+    state: &State,
+    graph: &Graph,
+    decided: &Decided,
+    audience: &Audience,
+    epoch: Place,
+) -> BTreeSet<DeviceId> {
+    let Audience::Channel(channel) = audience else {
+        return BTreeSet::new();
+    };
+    if state
+        .channels
+        .get(channel)
+        .is_none_or(|known| known.history)
+    {
+        return BTreeSet::new();
+    }
+    let unknown = |place: Place| !graph.knew(epoch, place);
+    let came_to_see = |user: &UserId| {
+        let was_raised = |event: &Event| event.is_set() && unknown(event.place);
+        decided.rights.is_view_changed(channel, user, unknown)
+            || decided.ledger[user].all.iter().any(was_raised)
+    };
+    let inside = state.members.iter();
+    let inside = inside.filter(|(user, _)| state.is_in(audience, user));
+    let mut late = BTreeSet::new();
+    for (user, member) in inside {
+        let user_is_late = state.channels[channel].private && came_to_see(user);
+        // By an entry that stands: who was out meanwhile missed what was said then.
+        let (_, standing) = decided.ledger[user].standing(graph);
+        let known = standing.into_iter().filter(|event| !unknown(event.place));
+        let known = known.filter_map(|event| entry_of(graph, event));
+        let known: BTreeSet<DeviceId> = known.map(|(cert, _)| cert.device).collect();
+        let devices = member.devices.keys().copied();
+        late.extend(devices.filter(|device| user_is_late || !known.contains(device)));
+    }
+    late
+}
+
 /// A secret that two audiences name is one that somebody wants to have from those who are in the other.
 fn taint_shared(all: &mut BTreeMap<Audience, Vec<Epoch>>) {
     let mut named: BTreeMap<KeyId, BTreeSet<Audience>> = BTreeMap::new();
@@ -379,7 +429,9 @@ fn gone(state: &mut State, graph: &Graph, decided: &Decided) {
         for epoch in epochs.iter_mut() {
             let place = graph.place(&epoch.act);
             let place = place.expect("the state names acts of the graph");
-            epoch.tainted = is_tainted(state, graph, decided, audience, place);
+            epoch.late = late(state, graph, decided, audience, place);
+            epoch.tainted =
+                is_tainted(state, graph, decided, audience, place) || !epoch.late.is_empty();
         }
         epochs.sort_unstable_by_key(|epoch| (epoch.generation, epoch.key_id, epoch.act));
     }

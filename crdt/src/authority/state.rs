@@ -89,7 +89,11 @@ pub struct ChannelState {
     pub archived: bool,
     /// Its exceptions from what roles allow.
     pub exceptions: BTreeMap<Target, Exception>,
-    /// Where not everybody may see it: who may. It then has secrets of its own.
+    /// Whether newcomers may read what was written before they came.
+    pub history: bool,
+    /// Whether not everybody may see it.
+    pub private: bool,
+    /// Where not everybody may see everything of it: who may see it at all. It then has secrets of its own.
     pub viewers: Option<BTreeSet<UserId>>,
 }
 
@@ -128,6 +132,8 @@ pub struct Epoch {
     pub by: DeviceId,
     /// Whether its author did not know that somebody is gone, who may so hold the secret.
     pub tainted: bool,
+    /// Devices that came later to a channel where newcomers may not read what was written before.
+    pub late: BTreeSet<DeviceId>,
     /// Earlier secrets under this one.
     pub back_links: Vec<BackLink>,
     /// The secret of a closed channel, sealed to devices by people who see the channel.

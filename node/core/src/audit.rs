@@ -128,6 +128,10 @@ impl Names<'_> {
             Act::Ban(ban) => format!("{}: lifted", self.user(&ban.user)),
             Act::Timeout(timeout) if timeout.until_ms.is_some() => self.user(&timeout.user),
             Act::Timeout(timeout) => format!("{}: lifted", self.user(&timeout.user)),
+            Act::History { channel, on } => {
+                let may = if *on { "open" } else { "closed" };
+                format!("{}: {may} to newcomers", self.channel(channel))
+            }
             Act::Equivocation(proof) => {
                 let device = proof.device().unwrap_or_default();
                 let of = self.authority.state().user_of(&device);

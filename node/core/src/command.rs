@@ -276,6 +276,8 @@ pub struct ChannelEdit {
     pub position: Option<u32>,
     /// Archived channels take no new messages.
     pub archived: Option<bool>,
+    /// Whether newcomers may read what was written before they came.
+    pub history: Option<bool>,
 }
 
 /// Properties of a role to set; the others stay.
@@ -455,6 +457,8 @@ pub struct ChannelInfo {
     pub position: u32,
     /// Takes no new messages.
     pub archived: bool,
+    /// Whether newcomers may read what was written before they came.
+    pub history: bool,
     /// Events known here.
     pub events: u64,
     /// Not everybody sees it; it has secrets of its own.

@@ -506,6 +506,7 @@ impl Core {
         if private {
             self.permitted(&revolt, Wish::Act(Permission::ManageRoles))?;
         }
+        let history = edit.history;
         let act = Act::Channel(channel_act(None, edit));
         self.act(id, revolt, &act, move |core, revolt| {
             let channels = &core.revolt(revolt)?.authority.state().channels;
@@ -513,6 +514,9 @@ impl Core {
             let new = new.ok_or(CommandError::NotFound("channel"))?;
             if private {
                 core.close_channel(*revolt, new)?;
+            }
+            if history == Some(false) {
+                core.set_history(*revolt, new, false)?;
             }
             Ok(Some(Reply::Channel(core.channel_info(revolt, &new)?)))
         })
@@ -527,8 +531,21 @@ impl Core {
     ) -> Outcome {
         self.channel_stream(&revolt, &channel)?;
         check_channel(&edit)?;
-        let act = Act::Channel(channel_act(Some(channel), edit));
+        let known = &self.revolt(&revolt)?.authority.state().channels[&channel];
+        let history = edit.history.filter(|on| *on != known.history);
+        let fields = ChannelEdit {
+            history: None,
+            ..edit
+        };
+        let act = match history {
+            Some(on) if fields == ChannelEdit::default() => Act::History { channel, on },
+            _ => Act::Channel(channel_act(Some(channel), fields)),
+        };
+        let rest = history.filter(|_| matches!(act, Act::Channel(_)));
         self.act(id, revolt, &act, move |core, revolt| {
+            if let Some(on) = rest {
+                core.set_history(*revolt, channel, on)?;
+            }
             Ok(Some(Reply::Channel(core.channel_info(revolt, &channel)?)))
         })
     }
@@ -732,6 +749,7 @@ fn channel_act(channel: Option<ChannelId>, edit: ChannelEdit) -> Channel {
         category,
         position,
         archived,
+        history: _,
     } = edit;
     Channel {
         channel,

@@ -27,10 +27,12 @@ impl Core {
         if link.expires_ms.is_some_and(|at| at <= self.unix_ms()) {
             return Err(CommandError::InviteEnded);
         }
-        let member = self
-            .revolts
-            .get(&id)
-            .is_some_and(|r| r.has_device(&self.device()));
+        // Whoever was removed doesn't know it, as nobody tells them. Where the invite is known, they would.
+        let invite = InviteSecret::from_seed(link.seed).id();
+        let member = self.revolts.get(&id).is_some_and(|revolt| {
+            let knows = revolt.authority.state().invites.contains_key(&invite);
+            knows && revolt.has_device(&self.device())
+        });
         if member {
             return Ok(Some(Reply::Revolt(Box::new(self.revolt_detail(&id)?))));
         }
@@ -97,11 +99,11 @@ impl Core {
         let Some(joining) = &revolt.joining else {
             return;
         };
-        if revolt.has_device(&device) {
-            return self.joined(id);
-        }
         let invite = InviteSecret::from_seed(joining.seed);
         let state = revolt.authority.state();
+        if revolt.has_device(&device) && state.invites.contains_key(&invite.id()) {
+            return self.joined(id);
+        }
         let open = state
             .invites
             .get(&invite.id())

@@ -28,7 +28,7 @@ impl Revolt {
         if *audience == Audience::Revolt {
             return Vec::new();
         }
-        let mut newest: BTreeSet<KeyId> = self.unlinked_secrets(audience);
+        let mut newest = self.unlinked_secrets(audience);
         let clean = self.newest_clean(audience);
         newest.extend(clean.map(|(epoch, _)| epoch.key_id));
         let epochs = self.authority.state().epochs.get(audience);
@@ -46,8 +46,12 @@ impl Revolt {
             let tag = slot_tag(&epoch.key_id, key);
             holder || epoch.slots.iter().any(|slot| slot.tag == tag)
         };
+        let is_late = |recipient: &Recipient| match recipient {
+            Recipient::Device(device) => epoch.late.contains(device),
+            Recipient::Invite(_) => false,
+        };
         let recipients = self.authority.state().recipients(audience).into_iter();
-        let lacking = recipients.filter(|(recipient, key)| !has(recipient, key));
+        let lacking = recipients.filter(|(to, key)| !has(to, key) && !is_late(to));
         lacking.map(|(_, key)| key).collect()
     }
 
@@ -89,10 +93,39 @@ impl Revolt {
         let state = self.authority.state();
         let user = state.user_of(device).map(|(user, _)| user);
         let is_in = |audience: &Audience| {
-            *audience == Audience::Revolt || user.is_some_and(|user| state.is_in(audience, &user))
+            let is_in = user.is_some_and(|user| state.is_in(audience, &user));
+            *audience == Audience::Revolt || (is_in && !self.is_late(audience, device, key_id))
         };
         let read = !audiences.is_empty() || is_active(Mutant::KeysUnread);
         read && (audiences.iter().all(is_in) || is_active(Mutant::KeysForAll))
+    }
+
+    /// Whether a device came to a channel after an epoch, where newcomers may not read what was written before.
+    fn is_late(&self, audience: &Audience, device: &DeviceId, key_id: &KeyId) -> bool {
+        if is_active(Mutant::HistoryOpen) {
+            return false;
+        }
+        let epochs = self.authority.state().epochs.get(audience);
+        let mut named = epochs.into_iter().flatten();
+        named.any(|epoch| epoch.key_id == *key_id && epoch.late.contains(device))
+    }
+
+    /// Whether this device is never to have a secret, because it came later.
+    pub(crate) fn is_before(&self, device: &DeviceId, key_id: &KeyId) -> bool {
+        let mut audiences = self.authority.state().epochs.keys();
+        audiences.any(|audience| self.is_late(audience, device, key_id))
+    }
+
+    /// Whether the secrets of an audience lead back to earlier ones.
+    fn leads_back(&self, audience: &Audience) -> bool {
+        let state = self.authority.state();
+        match audience {
+            Audience::Revolt => true,
+            Audience::Channel(channel) => {
+                let known = state.channels.get(channel);
+                known.is_some_and(|known| known.history) || is_active(Mutant::HistoryOpen)
+            }
+        }
     }
 }
 
@@ -304,7 +337,8 @@ impl Core {
         let chunks = seal_slots(&secret, &id, &recipients, &mut self.rng);
         let unlinked = revolt.unlinked_secrets(&audience);
         let mut earlier = revolt.known_secrets(&audience);
-        earlier.retain(|earlier| unlinked.contains(&earlier.key_id()));
+        let leads_back = revolt.leads_back(&audience);
+        earlier.retain(|earlier| leads_back && unlinked.contains(&earlier.key_id()));
         let back_links = earlier
             .into_iter()
             .take(MAX_BACK_LINKS)

@@ -40,11 +40,13 @@ pub enum Mutant {
     ForksIgnored,
     /// Of the acts that somebody signed twice for one number only those are read that came first.
     BranchesUnread,
+    /// Newcomers get the secrets of channels whose history is closed to them.
+    HistoryOpen,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::GossipBeforeDurable,
         Self::AnswerBeforeDurable,
         Self::HeldBeforeDurable,
@@ -60,6 +62,7 @@ impl Mutant {
         Self::KeysForAll,
         Self::ForksIgnored,
         Self::BranchesUnread,
+        Self::HistoryOpen,
     ];
 
     /// The fault in words with hyphens.
@@ -81,6 +84,7 @@ impl Mutant {
             Self::KeysForAll => "keys-for-all",
             Self::ForksIgnored => "forks-ignored",
             Self::BranchesUnread => "branches-unread",
+            Self::HistoryOpen => "history-open",
         }
     }
 }

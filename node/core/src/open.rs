@@ -1,7 +1,7 @@
 //! Reading envelopes that are in their chains: decrypted, checked, indexed, and acts given to the reducer.
 
 use revnet_crdt::authority::ActRecord;
-use revnet_crdt::change::{Checked, Expected, check_change};
+use revnet_crdt::change::{Checked, DocTip, Expected, check_change};
 use revnet_protocol::envelope::Envelope;
 use revnet_protocol::{
     Act, Audience, DeviceId, EnvelopeId, EpochSecret, Event, KeyId, MessageId, RevoltId, StreamId,
@@ -34,6 +34,13 @@ impl Core {
         let unchecked = is_control || is_active(Mutant::HeadsUnchecked);
         let mut heads = header.control_heads.iter();
         let unknown = heads.find(|head| !unchecked && !revolt.authority.contains(head));
+        if !revolt.secrets.contains_key(&header.key_id)
+            && revolt.is_before(&self.device(), &header.key_id)
+        {
+            // Written before this device came, and not for it. What comes after is in another segment.
+            let (seg, seg_seq) = (header.seg, header.seg_seq);
+            return self.pass_over((stream, key), seq, seg, seg_seq);
+        }
         let waiting = match revolt.secrets.get(&header.key_id) {
             None => Some(ChainWaiting::Key(header.key_id)),
             Some(_) => unknown.map(|head| ChainWaiting::Head(*head)),
@@ -136,6 +143,18 @@ impl Core {
         }
     }
 
+    /// Goes on after an event that is never to be read here.
+    fn pass_over(&mut self, (stream, key): (StreamId, DeviceId), seq: u64, seg: u32, seg_seq: u32) {
+        let chain = self.chain_mut(stream, key);
+        chain.opened = seq;
+        chain.waiting = None;
+        chain.seg = seg;
+        chain.doc = Some(DocTip {
+            seg_seq,
+            change: [0; 32],
+        });
+    }
+
     /// Moves the own clock along with what others wrote, unless theirs is far ahead.
     fn adopt(&mut self, id: MessageId) {
         if id.hlc.ms <= self.unix_ms() + ADOPT_AHEAD_MS {
@@ -146,7 +165,7 @@ impl Core {
     /// Reads chains of a revolt on whose keys, acts or time have come meanwhile. All of them at once: each batch
     /// with acts in it costs a replay of the whole control graph.
     pub(crate) fn reopen(&mut self, id: RevoltId) {
-        let now = self.unix_ms();
+        let (now, me) = (self.unix_ms(), self.device());
         let Some(revolt) = self.revolts.get_mut(&id) else {
             return;
         };
@@ -154,7 +173,9 @@ impl Core {
             return;
         }
         let ready = |chain: &Chain| match chain.waiting {
-            Some(ChainWaiting::Key(key)) => revolt.secrets.contains_key(&key),
+            Some(ChainWaiting::Key(key)) => {
+                revolt.secrets.contains_key(&key) || revolt.is_before(&me, &key)
+            }
             Some(ChainWaiting::Head(head)) => revolt.authority.contains(&head),
             Some(ChainWaiting::Time(ms)) => ms <= now + SHOW_AHEAD_MS,
             None => true,

@@ -298,6 +298,19 @@ impl Core {
         Ok(())
     }
 
+    /// Says whether newcomers may read what was written in a channel before they came.
+    pub(crate) fn set_history(
+        &mut self,
+        revolt: RevoltId,
+        channel: ChannelId,
+        on: bool,
+    ) -> Result<(), CommandError> {
+        let secret = self.writing_secret(&revolt)?;
+        self.author(revolt, &Act::History { channel, on }, &secret, Vec::new());
+        self.rotate_if_due(revolt);
+        Ok(())
+    }
+
     pub(crate) fn set_exception(
         &mut self,
         id: u64,

@@ -271,7 +271,8 @@ impl Core {
         let mut channels: Vec<_> = seen
             .map(|(channel, state)| ChannelInfo {
                 id: *channel,
-                private: state.viewers.is_some(),
+                private: state.private,
+                history: state.history,
                 exceptions: exceptions(state),
                 permissions: held(channel),
                 name: state.name.clone(),

@@ -114,15 +114,15 @@ impl Core {
         }
     }
 
-    /// Whether envelopes of a device are kept at all: in channels, those of devices that were ever
-    /// members'; in the control stream everybody's, because joining starts there.
+    /// Whether envelopes of a device are kept at all: in channels, those of devices that came by an invite of the
+    /// revolt, whether that counts (now) or not, so that all keep the same; in the control stream everybody's,
+    /// because joining starts there.
     fn may_write(&self, revolt: &RevoltId, stream: &StreamId, device: &DeviceId) -> bool {
         let (Some(known), Some(revolt)) = (self.streams.get(stream), self.revolts.get(revolt))
         else {
             return false;
         };
-        known.revolt == revolt.id
-            && (known.channel.is_none() || revolt.authority.state().user_of(device).is_some())
+        known.revolt == revolt.id && (known.channel.is_none() || revolt.authority.has_come(device))
     }
 
     fn place(&self, stream: StreamId, authentic: &Authentic) -> Placed {

@@ -2,7 +2,7 @@
 
 use revnet_crdt::authority::mutant::{Mutant, with};
 use revnet_crdt::authority::{Verdict, Why};
-use revnet_protocol::act::Audience;
+use revnet_protocol::act::{Audience, Level};
 use revnet_protocol::{Act, Permission, Permissions, RoleId};
 
 use crate::world::{
@@ -346,7 +346,23 @@ fn a_device_that_left_comes_in_by_a_join_only() {
     assert_eq!(level(&w.state(), X), None);
     let back = w.write(X, &[set], join(X, 0));
     assert!(w.counts(&back));
-    assert_eq!(level(&w.state(), X), Some(0));
+    // Who set it knew that the person was out.
+    assert_eq!(level(&w.state(), X), Some(500));
+}
+
+/// Otherwise what a returned person did at that level would have its verdict before the removal, which is decided by
+/// less.
+#[test]
+fn a_level_that_was_set_after_a_removal_is_kept_by_a_return() {
+    let (mut w, head) = World::with(35, &[B, X], &[(B, 800)]);
+    let removal = w.write(B, &[head], set(X, None));
+    let raised = w.write(FOUNDER, &[removal], set(X, Some(1000)));
+    let number = w.next_invite();
+    let door = w.write(FOUNDER, &[raised], invite(number));
+    let back = w.write(X, &[door], join(X, number));
+    let room = w.write(X, &[back], channel("room"));
+    assert_eq!(w.authority().unsettled(), []);
+    assert_eq!(w.verdicts()[&room], Verdict::Counts(Level(1000)));
 }
 
 #[test]

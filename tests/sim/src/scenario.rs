@@ -329,7 +329,7 @@ impl Run {
     /// Node 0 founds a revolt and makes an invite.
     fn found(&mut self) -> Result<(), String> {
         let settings = Settings {
-            name: Some("Sim".into()),
+            name: Some("Simulated".into()),
             ..Default::default()
         };
         self.ask(0, Asked::Create, Command::CreateRevolt { settings });

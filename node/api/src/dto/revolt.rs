@@ -121,6 +121,8 @@ pub struct Channel {
     pub events: u64,
     /// Not everybody sees it; it has secrets of its own.
     pub private: bool,
+    /// Newcomers may read what was written before they came.
+    pub history: bool,
     /// What some people may do here, beside their roles.
     pub exceptions: Vec<Exception>,
     /// What the own person may do here, by name.
@@ -139,6 +141,7 @@ impl From<command::ChannelInfo> for Channel {
             archived: info.archived,
             events: info.events,
             private: info.private,
+            history: info.history,
             exceptions: info.exceptions.into_iter().map(Into::into).collect(),
             permissions: names(info.permissions),
         }
@@ -167,6 +170,9 @@ pub struct EditChannel {
     /// Where it is made: only admins and whom its exceptions name see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private: Option<bool>,
+    /// Whether newcomers may read what was written before they came; they may until it is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<bool>,
 }
 
 impl From<EditChannel> for command::ChannelEdit {
@@ -177,6 +183,7 @@ impl From<EditChannel> for command::ChannelEdit {
             category: edit.category,
             position: edit.position,
             archived: edit.archived,
+            history: edit.history,
         }
     }
 }

@@ -271,11 +271,13 @@ impl State {
             archived: false,
             events: 0,
             private: false,
+            history: true,
             exceptions: Vec::new(),
             permissions: Permissions::DEFAULT,
         };
         let (info, _) = channels.entry(id).or_insert((fresh, BTreeMap::new()));
         info.name = edit.name.unwrap_or_else(|| info.name.clone());
+        info.history = edit.history.unwrap_or(info.history);
         info.topic = edit.topic.unwrap_or_else(|| info.topic.clone());
         info.category = edit.category.unwrap_or_else(|| info.category.clone());
         info.position = edit.position.unwrap_or(info.position);

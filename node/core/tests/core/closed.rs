@@ -68,6 +68,98 @@ fn admit(home: &mut Home, at: Place, who: UserId, on: bool) {
     });
 }
 
+fn without_history(home: &mut Home, at: Place) {
+    let edit = ChannelEdit {
+        history: Some(false),
+        ..ChannelEdit::default()
+    };
+    let command = Command::EditChannel {
+        revolt: at.revolt,
+        channel: at.channel,
+        edit,
+    };
+    let Reply::Channel(channel) = home.ask(command) else {
+        panic!("a channel")
+    };
+    assert!(!channel.history && !channel.private);
+}
+
+#[test]
+fn newcomers_read_nothing_from_before_where_history_is_closed() {
+    let (mut ada, mut ben) = (Home::new(1), Home::new(2));
+    let at = ada.found();
+    join(&mut ada, &mut ben, at);
+    without_history(&mut ada, at);
+    let mut dora = Home::new(4);
+    meet(&mut ada, &mut ben, &mut dora);
+    ada.say(at, "early");
+    meet(&mut ada, &mut ben, &mut dora);
+    ben.say(at, "early, too");
+    meet(&mut ada, &mut ben, &mut dora);
+    assert_eq!(ada.texts(at), ["early", "early, too"]);
+    let mut cleo = Home::new(3);
+    join(&mut ada, &mut cleo, at);
+    meet(&mut ada, &mut ben, &mut cleo);
+    // From here on cleo reads along, in the same chains.
+    ada.say(at, "later");
+    meet(&mut ada, &mut ben, &mut cleo);
+    ben.say(at, "later, too");
+    meet(&mut ada, &mut ben, &mut cleo);
+    cleo.say(at, "hello");
+    meet(&mut ada, &mut ben, &mut cleo);
+    // Their clocks differ, and so the order by time.
+    let sorted = |home: &mut Home| {
+        let mut texts = home.texts(at);
+        texts.sort();
+        texts
+    };
+    let late = ["hello", "later", "later, too"];
+    assert_eq!(sorted(&mut cleo), late);
+    let all = [&["early", "early, too"][..], &late].concat();
+    assert_eq!(sorted(&mut ada), all);
+    assert_eq!(sorted(&mut ben), all);
+    cleo.restart();
+    assert_eq!(sorted(&mut cleo), late, "after a restart");
+    // Whoever is removed and comes back missed what was said meanwhile.
+    let out = |level| Command::SetMember {
+        revolt: at.revolt,
+        user: user(&ben),
+        level,
+    };
+    ada.ask(out(None));
+    part(&mut ada, &mut ben);
+    ada.say(at, "without ben");
+    let back = ada.invite(at.revolt);
+    link(&mut ada, &mut ben);
+    let again = ben.begin(Command::Join { link: back });
+    meet(&mut ada, &mut ben, &mut dora);
+    let _ = ben.answer(again);
+    ada.say(at, "with ben");
+    meet(&mut ada, &mut ben, &mut dora);
+    let texts = ben.texts(at);
+    assert!(texts.contains(&"with ben".to_owned()), "{texts:?}");
+    assert!(!texts.contains(&"without ben".to_owned()), "{texts:?}");
+}
+
+#[test]
+fn the_fault_of_an_open_history_shows() {
+    with(Mutant::HistoryOpen, || {
+        let (mut ada, mut ben) = (Home::new(1), Home::new(2));
+        let at = ada.found();
+        join(&mut ada, &mut ben, at);
+        without_history(&mut ada, at);
+        let mut dora = Home::new(4);
+        meet(&mut ada, &mut ben, &mut dora);
+        ada.say(at, "early");
+        let mut cleo = Home::new(3);
+        join(&mut ada, &mut cleo, at);
+        meet(&mut ada, &mut ben, &mut cleo);
+        ada.say(at, "later");
+        meet(&mut ada, &mut ben, &mut cleo);
+        assert_eq!(cleo.texts(at), ["early", "later"]);
+    });
+}
+
 #[test]
 fn a_closed_channel_is_read_by_whom_it_is_for() {
     let (mut ada, mut ben, mut cleo, at) = three();

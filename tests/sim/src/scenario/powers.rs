@@ -104,6 +104,11 @@ impl Run {
         let level = if self.oracle.admins.insert(node) {
             Level::ADMIN
         } else {
+            // What they say in closed channels before they know by what else they see them may be hidden.
+            let closed = self.oracle.closed.keys();
+            self.oracle
+                .unsure
+                .extend(closed.map(|channel| (node, *channel)));
             Level::MEMBER
         };
         let user = self.world.nodes[node].identity.cert.user;

@@ -220,7 +220,13 @@ impl Run {
             records.map(|(_, value)| value.clone())
         };
         let secrets: Vec<_> = records(Space::Secret).collect();
-        let words = [&b"message "[..], b"forged ", b"channel-", b"node1", b"Sim"];
+        let words = [
+            &b"message "[..],
+            b"forged ",
+            b"channel-",
+            b"node1",
+            b"Simulated",
+        ];
         let secret = secrets.iter().map(Vec::as_slice);
         let telling: Vec<&[u8]> = words.into_iter().chain(secret).collect();
         let kept = envelopes.into_iter().chain(records(Space::Chunk));
