@@ -310,8 +310,9 @@ pub(crate) fn list_words(channels: &[Channel]) -> String {
     let row = |channel: &Channel| {
         let archived = if channel.archived { " (archived)" } else { "" };
         let private = if channel.private { " (private)" } else { "" };
+        let history = if channel.history { "" } else { " (no history)" };
         vec![
-            format!("{}{private}{archived}", line(&channel.name)),
+            format!("{}{private}{history}{archived}", line(&channel.name)),
             line(&channel.category),
             channel.events.to_string(),
             channel.id.to_string(),

@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use revnet_protocol::act::Audience;
-use revnet_protocol::{Act, DeviceId, EnvelopeId, Hlc, InviteId, KeyId, RevoltId, UserId};
+use revnet_protocol::role::Target;
+use revnet_protocol::{
+    Act, DeviceId, DeviceRevocation, EnvelopeId, Hlc, InviteId, KeyId, RevoltId, UserId,
+};
+
+use super::mutant::{Mutant, is_active};
 
 /// One control act with the fields of its envelope that the reducer reads. Whoever inserts it has checked
 /// the envelope's signature.
@@ -193,7 +198,9 @@ impl Graph {
                 generation = generation.max(rotate.generation);
                 self.weighty.add(place);
             }
-            Act::RevokeDevice(revocation) if sound => {
+            Act::RevokeDevice(revocation)
+                if sound && is_brought_by_owner(author, &record.device, revocation) =>
+            {
                 let of = (revocation.user, revocation.device);
                 let order = |at: Place| match self.nodes.get(at) {
                     Some(node) => (node.depth, node.record.id),
@@ -244,6 +251,9 @@ impl Graph {
             }
             Act::RevokeDevice(revocation) => revocation.is_signed(),
             Act::Equivocation(proof) => proof.is_sound(revolt),
+            // What everybody may do is asked for under this name.
+            Act::Grant(grant) => grant.user != UserId::default(),
+            Act::Overwrite(new) => new.target != Target::User(UserId::default()),
             _ => true,
         }
     }
@@ -333,6 +343,17 @@ impl Graph {
         }
         known
     }
+}
+
+/// Whether a revocation is brought by another device of whose it is. Somebody else could bring it once more, as if
+/// nothing of the device had been known to anybody, and so take back what it did.
+pub(super) fn is_brought_by_owner(
+    author: Option<UserId>,
+    by: &DeviceId,
+    revocation: &DeviceRevocation,
+) -> bool {
+    let is_owner = author == Some(revocation.user) && *by != revocation.device;
+    is_owner || is_active(Mutant::AnybodyRevokes)
 }
 
 /// The person that an act's certificate names.

@@ -36,6 +36,8 @@ use reduce::Decided;
 
 /// How many acts an act or a message cites.
 const MAX_HEADS: usize = 4;
+/// Most joins that the revocation of an invite names.
+const MAX_KEPT_JOINS: usize = 64;
 
 /// What became of an act that was inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,16 +142,18 @@ impl Authority {
         self.newest
     }
 
-    /// The joins by an invite that are here: what its revocation is to keep.
+    /// What the revocation of an invite is to keep: the joins by it that count, as far as
+    /// [`Authority::heads`] don't lead to them; what its author knew is kept anyway. At most 64.
     #[must_use]
     pub fn joins_by(&self, invite: &InviteId) -> Keep {
-        let records = self.graph.nodes.iter().map(|node| &node.record);
-        Keep(
-            records
-                .filter(|record| matches!(&record.act, Act::Join(join) if join.invite == *invite))
-                .map(|record| (record.device, record.seq, record.id))
-                .collect(),
-        )
+        let known = self.graph.known_from(self.graph.heads(MAX_HEADS));
+        let accepted = self.outcome().decided.accepted.iter();
+        let aside = accepted.filter(|place| !known.has(**place));
+        let records = aside.map(|place| &self.graph.nodes[*place].record);
+        let joins = records
+            .filter(|record| matches!(&record.act, Act::Join(join) if join.invite == *invite));
+        let positions = joins.map(|record| (record.device, record.seq, record.id));
+        Keep(positions.take(MAX_KEPT_JOINS).collect())
     }
 
     /// Whose secret this is, by the rotations that count, or where none does, by all that name it. None without

@@ -33,11 +33,13 @@ pub enum Mutant {
     RevocationsErase,
     /// A device that was taken out for two histories acts on as long as it claims not to know of it.
     ExpelledActOn,
+    /// Anybody may bring the revocation of a device, also once more.
+    AnybodyRevokes,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CausalPower,
         Self::NoProtection,
         Self::LaterPromotionsErase,
@@ -52,6 +54,7 @@ impl Mutant {
         Self::RevokedActOn,
         Self::RevocationsErase,
         Self::ExpelledActOn,
+        Self::AnybodyRevokes,
     ];
 
     /// The fault in words with hyphens.
@@ -72,6 +75,7 @@ impl Mutant {
             Self::RevokedActOn => "revoked-act-on",
             Self::RevocationsErase => "revocations-erase",
             Self::ExpelledActOn => "expelled-act-on",
+            Self::AnybodyRevokes => "anybody-revokes",
         }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use revnet_protocol::act::{Channel, Join, Keep, Level};
 use revnet_protocol::{Act, ChannelId, DeviceId, EnvelopeId, InviteId, Permission, UserId};
 
-use super::graph::{Graph, Place, Places};
+use super::graph::{Graph, Place, Places, is_brought_by_owner};
 use super::mutant::{Mutant, is_active};
 use super::rank::{Entry, Event, Kind, Ledger, Rank, Subject, kept};
 use super::rights::{Holder, Rights};
@@ -219,7 +219,10 @@ impl<'a> Loop<'a> {
         for (place, node) in graph.nodes.iter().enumerate() {
             if !node.sound {
                 work.decided.verdicts[place] = Verdict::Void(Why::Unsound);
-            } else if matches!(node.record.act, Act::RevokeDevice(_)) {
+            } else if let Act::RevokeDevice(revocation) = &node.record.act {
+                if !is_brought_by_owner(node.author, &node.record.device, revocation) {
+                    continue;
+                }
                 // Read before the loop: the root key has its say whoever brings it.
                 work.decided.verdicts[place] = Verdict::Counts(Level::MEMBER);
                 work.decided.ranks[place] = Rank::of(Level::MEMBER);
@@ -415,7 +418,7 @@ impl<'a> Loop<'a> {
     fn judge(&mut self, place: Place, rank: Rank) -> Result<(), Why> {
         match self.graph.act(place) {
             Act::Invite(invite) => self.invited(place, rank, invite.invite),
-            Act::RevokeInvite { invite, keep } => self.revoked(place, *invite, keep),
+            Act::RevokeInvite { invite, keep } => self.revoked(place, rank, *invite, keep)?,
             Act::Join(join) => self.joined(place, rank, join),
             Act::Leave => self.left(place, rank),
             Act::SetMember(set) => {
@@ -505,8 +508,22 @@ impl<'a> Loop<'a> {
             .map(|(place, _)| (*place, self.decided.ranks[*place]))
     }
 
-    fn revoked(&mut self, place: Place, invite: InviteId, keep: &Keep) {
+    /// An invite is revoked by who made it, or by somebody above them: with it go the joins that nobody confirmed.
+    fn revoked(
+        &mut self,
+        place: Place,
+        rank: Rank,
+        invite: InviteId,
+        keep: &Keep,
+    ) -> Result<(), Why> {
         let doors = self.by_invite.entry(invite).or_default();
+        let author = self.graph.nodes[place].author;
+        let of_others = doors.made.iter();
+        let of_others = of_others.filter(|made| self.graph.nodes[**made].author != author);
+        let ranks = &self.decided.ranks;
+        if of_others.map(|made| ranks[*made]).any(|made| made >= rank) {
+            return Err(Why::Protected);
+        }
         let keep = keep.0.iter().map(|(_, _, id)| *id).collect();
         doors.revoked.push((place, keep));
         for join in doors.joins.clone() {
@@ -514,6 +531,7 @@ impl<'a> Loop<'a> {
                 self.change_entry(join, |entry| entry.ended_by = Some(ending));
             }
         }
+        Ok(())
     }
 
     /// A join with a vouched rank. For somebody who is a member by what the act knew it brings in one more

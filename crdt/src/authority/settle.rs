@@ -442,6 +442,11 @@ fn gone(state: &mut State, graph: &Graph, decided: &Decided) {
         .filter(|event| event.is_removal())
         .map(|event| event.place)
         .collect();
+    // Whoever has a device that was taken out may hold a link, too.
+    let is_end = |act: &Act| matches!(act, Act::RevokeDevice(_) | Act::Equivocation(_));
+    let ends = decided.accepted.iter().copied();
+    let ends = ends.filter(|place| is_end(graph.act(*place)));
+    let removals: Vec<Place> = removals.into_iter().chain(ends).collect();
     for invite in state.invites.values_mut() {
         invite.stale = removals.iter().any(|end| !knows(&invite.act, *end));
     }

@@ -414,9 +414,12 @@ impl Core {
 
     /// Says goodbye, and forgets when that is said. Without a key nobody could read the goodbye.
     fn leave(&mut self, id: u64, revolt: RevoltId) -> Outcome {
-        let known = self.revolt(&revolt)?;
-        let member = known.level_of(&self.user()).is_some();
-        match known.sending_secret().cloned().filter(|_| member) {
+        let member = self.revolt(&revolt)?.level_of(&self.user()).is_some();
+        let secret = match self.writing_secret(&revolt) {
+            Err(error) if member && !self.revolt(&revolt)?.secrets.is_empty() => return Err(error),
+            secret => secret.ok(),
+        };
+        match secret.filter(|_| member) {
             Some(secret) => {
                 let record = &mut self
                     .revolts

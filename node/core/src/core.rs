@@ -158,6 +158,10 @@ pub struct Core {
     pub(crate) unacknowledged: BTreeSet<(StreamId, DeviceId)>,
     pub(crate) cursors: BTreeMap<(RevoltId, DeviceId), revnet_protocol::frame::Cursor>,
     pub(crate) holders: BTreeMap<StreamId, BTreeMap<DeviceId, u64>>,
+    /// The outbox of a revolt is being emptied.
+    pub(crate) is_flushing: bool,
+    /// Devices of which no proof fits into an act.
+    pub(crate) unprovable: BTreeSet<(StreamId, DeviceId)>,
     /// Commands that write acts and came before anybody was heard.
     early: Vec<(u64, Command)>,
     started: Mono,
@@ -196,6 +200,8 @@ impl Core {
             unacknowledged: BTreeSet::new(),
             cursors: BTreeMap::new(),
             holders: BTreeMap::new(),
+            is_flushing: false,
+            unprovable: BTreeSet::new(),
             early: Vec::new(),
             started: now,
             effects: VecDeque::new(),
@@ -507,11 +513,14 @@ impl Core {
     /// who put back an old copy of the data directory would otherwise sign second histories.
     pub(crate) fn may_author(&self, id: &RevoltId) -> bool {
         let waited = self.now >= self.started + FIRST_WORDS;
-        waited
-            || self
-                .revolts
-                .get(id)
-                .is_none_or(|revolt| revolt.heard || revolt.is_alone(&self.device()))
+        let Some(revolt) = self.revolts.get(id) else {
+            return true;
+        };
+        // What others brought of this device's own acts has to be read first.
+        let control = self.streams.get(&revolt.control);
+        let own = control.and_then(|control| control.chains.get(&self.device()));
+        let is_at_end = own.is_none_or(|own| own.opened == own.tip);
+        is_at_end && (waited || revolt.heard || revolt.is_alone(&self.device()))
     }
 
     fn is_early(&self, command: &Command) -> bool {
@@ -522,8 +531,16 @@ impl Core {
             | Command::RevokeInvite { revolt, .. }
             | Command::CreateChannel { revolt, .. }
             | Command::EditChannel { revolt, .. }
-            | Command::SetMember { revolt, .. } => !self.may_author(revolt),
-            Command::Rename { .. } => !self.revolts.keys().all(|id| self.may_author(id)),
+            | Command::SetMember { revolt, .. }
+            | Command::Ban { revolt, .. }
+            | Command::Timeout { revolt, .. }
+            | Command::CreateRole { revolt, .. }
+            | Command::EditRole { revolt, .. }
+            | Command::Grant { revolt, .. } => !self.may_author(revolt),
+            Command::SetException { at, .. } => !self.may_author(&at.revolt),
+            Command::Rename { .. } | Command::RevokeDevice { .. } => {
+                !self.revolts.keys().all(|id| self.may_author(id))
+            }
             _ => false,
         }
     }

@@ -39,7 +39,10 @@ impl Core {
         if !held.has(Permission::Kick) {
             return None;
         }
-        parted.find(|(_, device)| *device != me && may(device).is_some())
+        parted.find(|(stream, device)| {
+            let is_open = !self.unprovable.contains(&(*stream, *device));
+            *device != me && is_open && may(device).is_some()
+        })
     }
 
     pub(crate) fn expel(&mut self, id: RevoltId) {
@@ -50,11 +53,11 @@ impl Core {
             return self.arm(Timer::Expel(id), SECOND);
         }
         let known = &self.streams[&stream];
-        let Some(histories) = histories(known, &device) else {
-            return;
-        };
+        // Asked again only where it leads to something.
+        let histories = histories(known, &device);
         let channel = known.channel;
-        let places = histories.into_iter().flat_map(|(key, first)| {
+        self.unprovable.insert((stream, device));
+        let places = histories.into_iter().flatten().flat_map(|(key, first)| {
             let numbers = first..first + MAX_PROOF_HEADERS as u64;
             numbers.map(move |at| (stream, key, at))
         });
@@ -78,7 +81,7 @@ impl Core {
     ) {
         let (first, second) = envelopes.split_at(envelopes.len() / 2);
         let (Some(first), Some(second)) = (signed(first), signed(second)) else {
-            return;
+            return self.expel_soon(id);
         };
         let proof = Equivocation {
             channel,
@@ -92,8 +95,8 @@ impl Core {
         let secret = revolt.sending_secret().cloned();
         if let (Some(secret), Ok(())) = (secret, self.would_count(&id, &act)) {
             self.author(id, &act, &secret, Vec::new());
-            self.expel_soon(id);
         }
+        self.expel_soon(id);
     }
 }
 

@@ -108,7 +108,8 @@ impl Core {
             .invites
             .get(&invite.id())
             .is_some_and(|known| !has_ended(known, self.unix_ms()));
-        if joining.written || !open {
+        // Somebody who was here before may have acts of their own that they don't know of.
+        if joining.written || !open || !revolt.heard {
             return;
         }
         let Some(secret) = revolt.sending_secret().cloned() else {
@@ -174,6 +175,14 @@ impl Core {
             self.reply(command, Err(error.clone()));
         }
         self.disarm(Timer::JoinDeadline(id));
+        let mut streams = self.streams.values().filter(|stream| stream.revolt == id);
+        if streams.any(|stream| !stream.chains.is_empty()) {
+            // Of somebody who was here before everything stays, whoever says that the link is dead.
+            let revolt = self.revolts.get_mut(&id).expect("looked up above");
+            revolt.record.joining = None;
+            let write = self.save_record(&id).expect("looked up above");
+            return self.store(vec![write], None);
+        }
         self.forget_revolt(id);
     }
 }

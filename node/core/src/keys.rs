@@ -34,6 +34,7 @@ impl Revolt {
         let epochs = self.authority.state().epochs.get(audience);
         let epochs = epochs.into_iter().flatten();
         let newest = epochs.filter(|epoch| newest.contains(&epoch.key_id));
+        let newest = newest.filter(|epoch| self.is_of(&epoch.key_id, audience));
         let lacking = newest.map(|epoch| (epoch.key_id, self.lacking(audience, epoch, me)));
         lacking.filter(|(_, keys)| !keys.is_empty()).collect()
     }
@@ -75,6 +76,11 @@ impl Revolt {
             }
         }
         unlinked
+    }
+
+    /// Whether a secret is this audience's and no other's: anybody may give the name of another one to theirs.
+    fn is_of(&self, key_id: &KeyId, audience: &Audience) -> bool {
+        self.authority.audiences_of(key_id) == BTreeSet::from([*audience])
     }
 
     /// Whether secrets are to be made or handed on.
@@ -132,23 +138,23 @@ impl Revolt {
 impl Core {
     /// Asks a peer for the secrets that chains of a revolt wait for.
     pub(crate) fn ask_for_keys(&mut self, peer: DeviceId, revolt: RevoltId) {
-        let mut key_ids: Vec<KeyId> = self
-            .streams
-            .values()
-            .filter(|stream| stream.revolt == revolt)
-            .flat_map(crate::chain::Stream::read_chains)
-            .filter_map(|(_, chain)| match chain.waiting {
-                Some(Waiting::Key(key)) => Some(key),
-                _ => None,
-            })
-            .collect();
-        key_ids.sort_unstable();
-        key_ids.dedup();
-        key_ids.truncate(MAX_ASKED);
+        let wanted = self.wanted_keys(&revolt).into_iter();
+        let mut key_ids: Vec<KeyId> = wanted.take(MAX_ASKED).collect();
         key_ids.retain(|key_id| !is_asked_again(&self.me.cert.device, key_id));
         if !key_ids.is_empty() && self.links.contains_key(&peer) {
             self.send(peer, &Frame::NeedKeys { revolt, key_ids });
         }
+    }
+
+    /// The names of the secrets that chains of a revolt wait for.
+    fn wanted_keys(&self, revolt: &RevoltId) -> BTreeSet<KeyId> {
+        let streams = self.streams.values().filter(|s| s.revolt == *revolt);
+        let chains = streams.flat_map(crate::chain::Stream::read_chains);
+        let waiting = chains.filter_map(|(_, chain)| match chain.waiting {
+            Some(Waiting::Key(key)) => Some(key),
+            _ => None,
+        });
+        waiting.collect()
     }
 
     /// The key that secrets for a peer are sealed to, if it may read.
@@ -217,10 +223,15 @@ impl Core {
         if let Some(joining) = &known.joining {
             own.push(InviteSecret::from_seed(joining.seed).hpke().clone());
         }
+        let wanted = self.wanted_keys(&revolt);
+        let proved = self
+            .links
+            .get(&peer)
+            .is_some_and(|link| link.proved.contains(&revolt));
         let found: Vec<EpochSecret> = chunks
             .iter()
             .take(MAX_ASKED)
-            .filter(|chunk| !known.secrets.contains_key(&chunk.key_id))
+            .filter(|chunk| proved && wanted.contains(&chunk.key_id))
             .filter_map(|chunk| own.iter().find_map(|key| chunk.open(&revolt, key)))
             .collect();
         if found.is_empty() {
@@ -338,7 +349,10 @@ impl Core {
         let unlinked = revolt.unlinked_secrets(&audience);
         let mut earlier = revolt.known_secrets(&audience);
         let leads_back = revolt.leads_back(&audience);
-        earlier.retain(|earlier| leads_back && unlinked.contains(&earlier.key_id()));
+        earlier.retain(|earlier| {
+            let key_id = earlier.key_id();
+            leads_back && unlinked.contains(&key_id) && revolt.is_of(&key_id, &audience)
+        });
         let back_links = earlier
             .into_iter()
             .take(MAX_BACK_LINKS)

@@ -6,7 +6,7 @@ use revnet_protocol::epoch::{MeetSecret, Tag};
 use revnet_protocol::frame::{Frame, LINK_VERSION, Refusal};
 use revnet_protocol::identity::verify;
 use revnet_protocol::invite::knock_digest;
-use revnet_protocol::{DeviceId, InviteId, InviteSecret, RevoltId, Signature, StreamId};
+use revnet_protocol::{DeviceId, InviteId, InviteSecret, RevoltId, Signature, StreamId, UserId};
 
 use crate::command::Notice;
 use crate::core::{ANTI_ENTROPY, Core, Timer};
@@ -22,6 +22,8 @@ pub(crate) struct Pull {
     pub(crate) waits: bool,
     /// Asked for again meanwhile.
     pub(crate) again: bool,
+    /// Something came since the last question that was not here. Who brings nothing new is not asked on.
+    pub(crate) took: bool,
     /// Something that came could not be taken: the cursor would skip it.
     pub(crate) dropped: bool,
     /// The streams that differ, to ask on for without comparing again.
@@ -33,6 +35,8 @@ pub(crate) struct Pull {
 pub(crate) struct Serving {
     /// The arrival position when the comparison was made: the cursor at its end.
     pub(crate) position: u64,
+    /// Something was left out that can't be passed on.
+    pub(crate) is_partial: bool,
 }
 
 /// A live link.
@@ -69,6 +73,8 @@ impl Link {
 
 /// Proofs are filled up to a multiple of this, so that their number tells little.
 const PROOFS_STEP: usize = 16;
+/// How far peers move the own clock at most, in milliseconds.
+const MAX_CORRECTION_MS: i64 = 60 * 60 * 1000;
 /// Most proofs in one frame.
 const MAX_PROOFS: usize = 40_000;
 
@@ -215,16 +221,25 @@ impl Core {
     }
 
     /// The own clock follows the median of three or more peers; fewer could be one liar.
-    fn correct_clock(&mut self) {
-        let mut offsets: Vec<_> = self
-            .links
-            .values()
-            .filter_map(|link| link.clock_offset_ms)
-            .collect();
+    /// Only people who share a revolt count, each once, and nobody moves the clock by more than an hour.
+    pub(crate) fn correct_clock(&mut self) {
+        let member = |peer: &DeviceId| {
+            let mut revolts = self.revolts.values();
+            revolts.find_map(|revolt| {
+                let of = revolt.authority.state().user_of(peer);
+                of.filter(|(_, current)| *current).map(|(user, _)| user)
+            })
+        };
+        let heard = self.links.iter();
+        let heard = heard.filter_map(|(peer, link)| Some((member(peer)?, link.clock_offset_ms?)));
+        let by_user: BTreeMap<UserId, i64> = heard.collect();
+        let mut offsets: Vec<i64> = by_user.into_values().collect();
+        self.clock_offset_ms = 0;
         if offsets.len() >= 3 {
             offsets.push(0);
             offsets.sort_unstable();
-            self.clock_offset_ms = offsets[offsets.len() / 2];
+            let median = offsets[offsets.len() / 2];
+            self.clock_offset_ms = median.clamp(-MAX_CORRECTION_MS, MAX_CORRECTION_MS);
         }
     }
 
@@ -403,7 +418,11 @@ impl Core {
             pull.under_way = false;
         }
         self.pull_next(peer);
-        if reason == Refusal::InviteEnded && knocked_for {
+        let proved = self
+            .links
+            .get(&peer)
+            .is_some_and(|link| link.proved.contains(&revolt));
+        if reason == Refusal::InviteEnded && knocked_for && proved {
             self.join_refused(revolt);
         } else if reason == Refusal::NotMember {
             // It may have been a newcomer when the proofs came, without the secrets to check them by.
@@ -421,6 +440,7 @@ impl Core {
     }
 
     pub(crate) fn anti_entropy(&mut self, peer: DeviceId) {
+        self.correct_clock();
         let Some(link) = self.links.get(&peer) else {
             return;
         };

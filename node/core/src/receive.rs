@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use revnet_protocol::envelope::{Authentic, Envelope, Run};
+use revnet_protocol::envelope::{Authentic, Body, Envelope, Run};
 use revnet_protocol::frame::Gossip;
 use revnet_protocol::{DeviceId, EnvelopeId, Event, MessageId, RevoltId, StreamId, encode};
 
@@ -12,6 +12,7 @@ use crate::core::{ACKNOWLEDGE_AFTER, Core, Timer, Waiting};
 use crate::io::{Effect, Verdict};
 use crate::mutant::{Mutant, is_active};
 use crate::storage::{Query, RowKind, Space, Write};
+use crate::sync::STRETCH_BYTES;
 
 /// More new messages than this in one answer are announced as growth, not one by one.
 const ANNOUNCE: usize = 16;
@@ -66,6 +67,13 @@ impl Core {
                 self.finish(revolt, gathered);
                 return self.blame(peer, "sent a run that isn't authentic");
             };
+            // Nobody may leave out the words of others on the way, and what comes back has to fit into an answer.
+            let whole = envelopes.iter().all(is_whole);
+            let size: usize = envelopes.iter().map(stored_size).sum();
+            if !whole || size > STRETCH_BYTES {
+                self.finish(revolt, gathered);
+                return self.blame(peer, "sent a run that can't be passed on");
+            }
             if self.is_behind(stream, &envelopes) {
                 // Another answer was faster, or the author signed two histories.
                 parted.push((stream, envelopes));
@@ -93,6 +101,14 @@ impl Core {
                     }
                 }
             }
+        }
+        let took = !gathered.touched.is_empty() || !parted.is_empty();
+        if let Some(pull) = self
+            .links
+            .get_mut(&peer)
+            .and_then(|l| l.pulls.get_mut(&revolt))
+        {
+            pull.took |= took;
         }
         self.finish(revolt, gathered);
         for (stream, envelopes) in parted {
@@ -337,7 +353,7 @@ impl Core {
             self.pull_soon(peer, revolt);
             return Verdict::Ignore;
         }
-        let Ok(authentic) = envelope.verify() else {
+        let Some(authentic) = envelope.verify().ok().filter(is_whole) else {
             return Verdict::Reject;
         };
         let mut gathered = Gathered::default();
@@ -350,7 +366,13 @@ impl Core {
             Placed::Known => return Verdict::Ignore,
             Placed::Gap => {
                 self.pull_soon(peer, revolt);
-                return Verdict::Accept;
+                // From a stranger it may be anything.
+                let has_come = self.revolts[&revolt].authority.has_come(&device);
+                return if has_come {
+                    Verdict::Accept
+                } else {
+                    Verdict::Ignore
+                };
             }
             Placed::Parted => {
                 self.find_fork(peer, revolt, stream, vec![authentic]);
@@ -413,6 +435,21 @@ impl Core {
             self.arm(Timer::Acknowledge, ACKNOWLEDGE_AFTER);
         }
     }
+}
+
+/// Whether an envelope has the body that its header names.
+fn is_whole(authentic: &Authentic) -> bool {
+    !matches!(authentic.envelope().body, Body::Dropped(_))
+}
+
+/// Roughly how many bytes it takes in the store.
+fn stored_size(authentic: &Authentic) -> usize {
+    let envelope = authentic.envelope();
+    let body = match &envelope.body {
+        Body::Kept(bytes) => bytes.len(),
+        Body::None | Body::Dropped(_) => 0,
+    };
+    512 + envelope.change.len() + body
 }
 
 pub(crate) fn branch_key(stream: &StreamId, name: &DeviceId) -> Vec<u8> {

@@ -426,6 +426,15 @@ impl Core {
         for link in self.links.values_mut() {
             link.forget(&id);
         }
+        // What would be asked for from there on isn't here any more.
+        let cursors = self.cursors.keys().filter(|(of, _)| *of == id).copied();
+        for (_, peer) in cursors.collect::<Vec<_>>() {
+            self.cursors.remove(&(id, peer));
+            writes.push(crate::storage::Write::Remove {
+                space: Space::Cursor,
+                key: crate::sync::cursor_key(&id, &peer),
+            });
+        }
         self.drop_topics(id);
         self.store(writes, None);
         if !revolt.record.leaving {

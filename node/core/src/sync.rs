@@ -25,7 +25,7 @@ const MAX_STREAMS: usize = 10_000;
 /// How many arrivals are looked at for one answer.
 const ARRIVALS: usize = 4096;
 
-fn cursor_key(revolt: &RevoltId, peer: &DeviceId) -> Vec<u8> {
+pub(crate) fn cursor_key(revolt: &RevoltId, peer: &DeviceId) -> Vec<u8> {
     [revolt.0, peer.0].concat()
 }
 
@@ -105,7 +105,10 @@ impl Core {
                 },
             );
         }
-        self.serving(peer, revolt).position = position;
+        *self.serving(peer, revolt) = crate::link::Serving {
+            position,
+            is_partial: false,
+        };
         match cursor {
             // The fingerprints differ because the asker has more: there is nothing for it here.
             Some(cursor) if cursor.store == self.store_id && cursor.position == position => {
@@ -301,7 +304,11 @@ impl Core {
             .serving
             .get(&revolt)
             .map_or(0, |serving| serving.position);
-        let cursor = (!more).then_some(Cursor {
+        let whole = link
+            .serving
+            .get(&revolt)
+            .is_none_or(|serving| !serving.is_partial);
+        let cursor = (!more && whole).then_some(Cursor {
             store: self.store_id,
             position,
         });
@@ -332,6 +339,13 @@ impl Core {
         if runs.is_empty() && !complete && max < STRETCH_BYTES {
             return self.serve(peer, revolt, ranges, STRETCH_BYTES);
         }
+        if runs.is_empty() && !complete {
+            // Nothing in a whole stretch is signed: that chain can't be passed on, the others can. Without a cursor,
+            // as what comes after was not looked at.
+            self.serving(peer, revolt).is_partial = true;
+            let rest = ranges.into_iter().skip(1).collect();
+            return self.serve(peer, revolt, rest, SERVE_BYTES);
+        }
         if runs.is_empty() {
             return self.end_serving(peer, revolt, false);
         }
@@ -360,7 +374,7 @@ impl Core {
         if !pull.under_way {
             return;
         }
-        if more && !pull.dropped {
+        if more && !pull.dropped && std::mem::take(&mut pull.took) {
             if pull.differing.is_empty() {
                 // The cursor led to more than one answer holds; from its place the same would come again.
                 pull.under_way = false;

@@ -316,6 +316,15 @@ impl Core {
 
     /// Seals what waits, now that somebody can hear it.
     pub(crate) fn flush_outbox(&mut self, id: RevoltId) {
+        // A rotation on the way is an act, after which this is called.
+        if std::mem::replace(&mut self.is_flushing, true) {
+            return;
+        }
+        self.flush(id);
+        self.is_flushing = false;
+    }
+
+    fn flush(&mut self, id: RevoltId) {
         let Some(revolt) = self.revolts.get(&id) else {
             return;
         };
@@ -702,7 +711,9 @@ impl Core {
         let Ok(run) = Run::pack(envelopes.to_vec()) else {
             return;
         };
-        for peer in self.peers_of(&revolt) {
+        let mut peers = self.peers_of(&revolt);
+        peers.retain(|peer| self.may_read(peer, &revolt).is_ok());
+        for peer in peers {
             self.send(
                 peer,
                 &Frame::Runs {

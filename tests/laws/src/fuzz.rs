@@ -9,8 +9,8 @@ use revnet_protocol::{Act, EnvelopeId, Permission, Permissions, RoleId};
 
 use crate::world::{
     FOUNDER, INVITES, PEOPLE, World, allow, ban, change_channel, channel, device, equivocation,
-    grant, invite, join, overwrite, profile, revoke, revoke_device, role_removal, role_with,
-    rotate, set, set_keeping, settings, timeout, user,
+    grant, invite, join, join_with, overwrite, profile, revoke, revoke_device, role_removal,
+    role_with, rotate, second, set, set_keeping, settings, timeout, user,
 };
 
 /// Splitmix64.
@@ -79,7 +79,10 @@ impl Schedule {
                 admins.push((*person, dice.pick(&[500, 500, 600, 800])));
             }
         }
-        let (world, head) = World::with(seed, &joiners, &admins);
+        let (mut world, mut head) = World::with(seed, &joiners, &admins);
+        for person in &joiners {
+            head = world.write_on(second(*person), &[head], join_with(*person, 1, 0));
+        }
         let mut schedule = Self {
             world,
             dice,
@@ -101,7 +104,11 @@ impl Schedule {
         if self.dice.chance(70) {
             let heads = self.heard[person].clone();
             let act = self.act(person, &heads);
-            let id = self.world.write(person, &heads, act);
+            let id = match act {
+                // Only another device of the person may bring it.
+                Act::RevokeDevice(_) => self.world.write_on(second(person), &heads, act),
+                act => self.world.write(person, &heads, act),
+            };
             self.heard[person] = vec![id];
         } else {
             self.cheat(person);
@@ -144,7 +151,12 @@ impl Schedule {
         let heads = self.stale_heads();
         let prev = self.some_prev(person);
         let act = self.act(person, &heads);
-        let id = self.world.fork(person, prev, &heads, act);
+        let id = match act {
+            Act::RevokeDevice(_) if self.dice.chance(50) => {
+                self.world.write_on(second(person), &heads, act)
+            }
+            act => self.world.fork(person, prev, &heads, act),
+        };
         // Honest people pass on what cheats write.
         let other = self.dice.below(PEOPLE);
         self.hear(other, &[id]);

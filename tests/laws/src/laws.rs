@@ -13,7 +13,7 @@ use crate::lifts::{
 };
 use crate::world::{
     FOUNDER, INVITES, PEOPLE, World, allow, ban, cast, channel, device, equivocation, grant,
-    invite, join, level, profile, revoke_device, role, role_with, rotate, set, set_keeping,
+    invite, join, level, profile, revoke_device, role, role_with, rotate, second, set, set_keeping,
     settings, user,
 };
 
@@ -21,7 +21,7 @@ use crate::world::{
 pub type Law = fn(u64) -> Result<(), String>;
 
 /// All laws with their names.
-pub const LAWS: [(&str, Law); 19] = [
+pub const LAWS: [(&str, Law); 20] = [
     ("every-order-gives-one-state", order_plays_no_part),
     ("states-are-consistent", is_consistent),
     ("verdicts-are-final", verdicts_are_final),
@@ -43,6 +43,7 @@ pub const LAWS: [(&str, Law); 19] = [
     ),
     ("expulsions-erase-nothing", expulsions_erase_nothing),
     ("equals-expel-equals", equals_expel_equals),
+    ("foreign-revocations-are-void", foreign_revocations_are_void),
     ("bans-hold", bans_hold),
     (
         "joining-twice-changes-nothing",
@@ -455,11 +456,14 @@ fn stolen_devices_change_nothing(seed: u64) -> Result<(), String> {
     let mut schedule = Schedule::new(seed);
     let tips = schedule.world.tips();
     let thief = 1 + schedule.dice.below(PEOPLE - 1);
-    let other = (thief + 1) % PEOPLE;
-    // The owner's other devices, or somebody else, bring the revocation.
-    schedule
+    let by = second(thief);
+    let gone = schedule
         .world
-        .write(other, &tips, revoke_device(thief, None));
+        .write_on(by, &tips, revoke_device(thief, None));
+    if !verdicts(&schedule.world.authority())[&gone].counts() {
+        // The owner has no other device.
+        return Ok(());
+    }
     let base = schedule.world.authority();
     let before = base.state();
     for _ in 0..4 {
@@ -531,6 +535,23 @@ fn expulsions_erase_nothing(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// Whoever isn't the owner brings a revocation, first or once more, for nothing; nor does the device itself.
+fn foreign_revocations_are_void(seed: u64) -> Result<(), String> {
+    let mut schedule = Schedule::new(seed);
+    let base = schedule.world.authority();
+    let before = base.state();
+    let person = schedule.dice.below(PEOPLE);
+    let by = schedule.dice.below(PEOPLE);
+    let heads = schedule.stale_heads();
+    let prev = schedule.some_prev(by);
+    let nothing = Some((1, schedule.world.acts[0].id)).filter(|_| schedule.dice.chance(50));
+    let act = revoke_device(person, nothing);
+    schedule.world.fork(by, prev, &heads, act);
+    require(schedule.world.after(&base).state() == before, || {
+        format!("person {by} took back the device of person {person}")
+    })
+}
+
 /// Revoking a device takes back nothing that somebody above has built on.
 fn revocations_erase_nothing(seed: u64) -> Result<(), String> {
     let mut schedule = Schedule::new(seed);
@@ -543,7 +564,7 @@ fn revocations_erase_nothing(seed: u64) -> Result<(), String> {
     let nothing = Some((1, first));
     schedule
         .world
-        .fork(person, None, &[first], revoke_device(person, nothing));
+        .write_on(second(person), &[first], revoke_device(person, nothing));
     let after = verdicts(&schedule.world.after(&base));
     require(after[&seen].counts(), || "the founder's act fell".into())?;
     for (act, verdict) in &before {
@@ -591,7 +612,7 @@ mod tests {
     }
 
     fn is_broken_by(mutant: Mutant, law: Law) {
-        let broken = (0..500).find(|seed| with(mutant, || law(*seed)).is_err());
+        let broken = (0..3000).find(|seed| with(mutant, || law(*seed)).is_err());
         assert!(broken.is_some(), "{mutant:?} goes unnoticed");
     }
 
@@ -627,6 +648,12 @@ mod tests {
     #[test]
     fn equals_take_out_equals_and_nobody_superiors() {
         holds(equals_expel_equals);
+    }
+
+    #[test]
+    fn only_another_device_of_the_owner_takes_one_back() {
+        holds(foreign_revocations_are_void);
+        is_broken_by(Mutant::AnybodyRevokes, foreign_revocations_are_void);
     }
 
     #[test]

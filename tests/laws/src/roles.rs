@@ -8,7 +8,7 @@ use revnet_protocol::{EnvelopeId, Hlc, Permission, Permissions, RoleId};
 
 use crate::world::{
     FOUNDER, World, allow, ban, channel, device, grant, invite, join, join_with, level, overwrite,
-    profile, revoke_device, role, role_removal, rotate, set, settings, timeout, user,
+    profile, revoke_device, role, role_removal, rotate, second, set, settings, timeout, user,
 };
 
 const B: usize = 1;
@@ -330,7 +330,8 @@ fn what_others_built_on_outlives_the_device_that_wrote_it() {
     let first = w.acts[0].id;
     let room = w.write(B, &[head], channel("room"));
     w.write(FOUNDER, &[room], settings("seen"));
-    let gone = w.write(X, &[first], revoke_device(B, Some((1, first))));
+    w.write_on(second(B), &[first], join_with(B, 1, 0));
+    let gone = w.write_on(second(B), &[first], revoke_device(B, Some((1, first))));
     assert!(w.counts(&room));
     with(Mutant::RevocationsErase, || {
         assert_eq!(w.verdicts()[&room], Verdict::Void(Why::Revoked(gone)));

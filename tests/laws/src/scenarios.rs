@@ -435,7 +435,7 @@ fn an_equal_ends_a_join_and_nothing_that_its_person_did() {
     );
     let head = w.write(FOUNDER, &[head], everyone);
     let number = w.next_invite();
-    let door = w.write(FOUNDER, &[head], invite(number));
+    let door = w.write(B, &[head], invite(number));
     let joined = w.write(X, &[door], join(X, number));
     let named = w.write(X, &[joined], profile("x"));
     let end = w.write(B, &[door], revoke(number, &[]));
@@ -451,7 +451,12 @@ fn revoking_an_invite_ends_the_joins_that_it_does_not_keep() {
     let unseen = w.write(5, &[head], join(5, 0));
     let confirmed = w.write(6, &[head], join(6, 0));
     w.write(FOUNDER, &[confirmed], set(6, Some(0)));
-    let revocation = w.write(B, &[head], revoke(0, &[w.position(&named)]));
+    // Another admin, who didn't make it and doesn't stand above who did, ends nothing.
+    let mut below = w.clone();
+    let void = below.write(B, &[head], revoke(0, &[]));
+    assert_eq!(below.verdicts()[&void], Verdict::Void(Why::Protected));
+    assert_eq!(level(&below.state(), 5), Some(0));
+    let revocation = w.write(FOUNDER, &[head], revoke(0, &[w.position(&named)]));
     let verdicts = w.verdicts();
     assert_eq!(verdicts[&unseen], Verdict::Void(Why::Ended(revocation)));
     let state = w.state();

@@ -78,6 +78,11 @@ pub(crate) fn device(person: usize) -> DeviceId {
     cast().certs[person][0].device
 }
 
+/// The person's second device.
+pub(crate) fn second(person: usize) -> DeviceId {
+    cast().certs[person][1].device
+}
+
 pub(crate) fn invite_id(invite: usize) -> InviteId {
     cast().invites[invite].id()
 }

@@ -23,8 +23,8 @@ pub struct Known {
     acts: BTreeSet<EnvelopeId>,
     /// Control acts that were read.
     read: BTreeSet<(DeviceId, u64)>,
-    /// It has stored envelopes of others.
-    acquainted: bool,
+    /// Of whom else it has stored acts or words.
+    authors: BTreeSet<DeviceId>,
     /// Peers that were pulled from to the end over the present link.
     pub heard: BTreeSet<NodeId>,
 }
@@ -33,6 +33,7 @@ pub struct Known {
 #[derive(Clone, Debug)]
 struct Removal {
     node: NodeId,
+    device: DeviceId,
     /// Whoever has read these acts knows of the removal: all that the remover had read.
     acts: BTreeSet<(DeviceId, u64)>,
     /// And has these of devices in wrong hands, whose chains part.
@@ -93,7 +94,7 @@ impl Wire {
     }
 
     /// `remover` was told that it removed `node`.
-    pub fn removed(&mut self, node: NodeId, remover: Actor<'_>) {
+    pub fn removed(&mut self, (node, device): (NodeId, DeviceId), remover: Actor<'_>) {
         let Some(control) = self.control() else {
             return;
         };
@@ -101,7 +102,12 @@ impl Wire {
         let all = stored_acts(remover.disk).into_iter();
         let forged = all.filter(|(author, _)| self.rogues.contains(author));
         let forged = forged.map(|(_, id)| id).collect();
-        self.removals.push(Removal { node, acts, forged });
+        self.removals.push(Removal {
+            node,
+            device,
+            acts,
+            forged,
+        });
     }
 
     /// What a node knows after a start.
@@ -112,7 +118,9 @@ impl Wire {
             return known;
         };
         for (author, id) in stored_acts(actor.disk) {
-            known.acquainted |= author != actor.device;
+            known
+                .authors
+                .extend(Some(author).filter(|author| *author != actor.device));
             known.acts.insert(id);
         }
         known.read = read_acts(control, actor.disk);
@@ -200,7 +208,8 @@ impl Wire {
                         self.fail(|| format!("node {} stored no envelope", actor.node));
                         continue;
                     };
-                    known.acquainted |= *device != actor.device;
+                    let author = Some(*device).filter(|device| *device != actor.device);
+                    known.authors.extend(author);
                     if *stream == control {
                         known.acts.insert(envelope.header.id());
                     } else if *device == actor.device && !self.rogues.contains(device) {
@@ -232,7 +241,9 @@ impl Wire {
 
     /// Own words got their place.
     fn placed(&mut self, actor: Actor<'_>, known: &Known, header: &Header) {
-        if known.acquainted && known.heard.is_empty() {
+        let is_gone = |device: &&DeviceId| self.removals.iter().any(|r| r.device == **device);
+        let mut others = known.authors.iter().filter(|device| !is_gone(device));
+        if others.next().is_some() && known.heard.is_empty() {
             let (node, seq) = (actor.node, header.seq);
             self.fail(|| format!("node {node} sealed message {seq} before it heard a member"));
         }

@@ -359,7 +359,8 @@ impl World {
             device: known.identity.cert.device,
             disk: &known.disk,
         };
-        self.wire.removed(node, actor);
+        let device = self.nodes[node].identity.cert.device;
+        self.wire.removed((node, device), actor);
     }
 
     /// Batches that crashes lost, by what they were about.

@@ -336,6 +336,7 @@ fn add_revolts(samples: &mut Samples) {
         archived: false,
         events: 9,
         private: true,
+        history: false,
         exceptions: vec![exception()],
         permissions: vec![Id(Permission::View)],
     };
@@ -392,6 +393,7 @@ fn add_revolts(samples: &mut Samples) {
             position: Some(1),
             archived: Some(true),
             private: Some(true),
+            history: Some(false),
         },
     );
     samples.add("EditMember", dto::EditMember { level: 1000 });
