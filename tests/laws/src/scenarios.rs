@@ -1,13 +1,15 @@
 //! One story a test. Person 0 is the founder.
 
 use revnet_crdt::authority::mutant::{Mutant, with};
-use revnet_crdt::authority::{Verdict, Why};
+use revnet_crdt::authority::{Authority, Verdict, Why};
 use revnet_protocol::act::{Audience, Level};
-use revnet_protocol::{Act, Permission, Permissions, RoleId};
+use revnet_protocol::role::{Grant, Target};
+use revnet_protocol::{Act, EnvelopeId, Permission, Permissions, RoleId, UserId};
 
 use crate::world::{
-    FOUNDER, World, allow, cast, change_channel, channel, device, invite, invite_id, join,
-    join_with, level, profile, revoke, rotate, set, set_keeping, settings, user,
+    FOUNDER, PEOPLE, World, allow, cast, change_channel, channel, device, invite, invite_id, join,
+    join_with, level, overwrite, profile, revoke, revoke_device, role, rotate, second, set,
+    set_keeping, settings, user,
 };
 
 const B: usize = 1;
@@ -615,4 +617,58 @@ fn verdicts_read_as_sentences() {
         .map(|(id, _)| id)
         .collect();
     assert_eq!(order, w.acts.iter().map(|act| act.id).collect::<Vec<_>>());
+}
+
+/// What everybody may do is asked for under the name of nobody.
+#[test]
+fn nothing_is_given_to_nobody() {
+    let (mut w, head) = World::with(41, &[B], &[(B, 600)]);
+    let room = w.write(FOUNDER, &[head], channel("room"));
+    let (see, none) = (Permission::View.into(), Permissions::NONE);
+    let everyone = Target::Role(RoleId::EVERYONE);
+    let shut = w.write(FOUNDER, &[room], overwrite(room, everyone, none, see));
+    let nobody = Target::User(UserId::default());
+    let open = w.write(B, &[shut], overwrite(room, nobody, see, none));
+    let made = w.write(B, &[shut], role("seeing", 10, &[Permission::View]));
+    let given = w.write(
+        B,
+        &[made],
+        Act::Grant(Grant {
+            user: UserId::default(),
+            role: made.into(),
+            on: true,
+        }),
+    );
+    for act in [open, given] {
+        assert_eq!(w.verdicts()[&act], Verdict::Void(Why::Unsound));
+    }
+    assert!(w.state().channels[&room.into()].private);
+}
+
+#[test]
+fn a_revocation_names_few_joins() {
+    let (mut w, head) = World::with(42, &[X], &[]);
+    let aside: Vec<EnvelopeId> = (4..PEOPLE)
+        .map(|person| w.write(person, &[head], join(person, 0)))
+        .collect();
+    let mut authority = w.authority();
+    let named = |authority: &Authority| authority.joins_by(&invite_id(0)).0;
+    // Of five heads four are cited; the join at the fifth has to be named.
+    assert_eq!(named(&authority).len(), 1);
+    let all = w.write(FOUNDER, &aside, profile("all"));
+    authority.insert_all(w.acts.iter().filter(|act| act.id == all).cloned());
+    assert_eq!(named(&authority), []);
+}
+
+#[test]
+fn who_has_a_revoked_device_holds_no_link() {
+    let (mut w, head) = World::with(43, &[X], &[]);
+    let number = w.next_invite();
+    let before = w.write(FOUNDER, &[head], invite(number));
+    let other = w.write_on(second(X), &[before], join_with(X, 1, 0));
+    let gone = w.write_on(second(X), &[other], revoke_device(X, None));
+    let later = w.next_invite();
+    w.write(FOUNDER, &[gone], invite(later));
+    let invites = w.state().invites;
+    assert!(invites[&invite_id(number)].stale && !invites[&invite_id(later)].stale);
 }

@@ -2,11 +2,15 @@
 
 use revnet_core::command::{ChannelEdit, Command, Place, Reply, RoleEdit};
 use revnet_core::mutant::{Mutant, with};
+use revnet_core::storage::{Answer, Boot, Query, Space, Storage as _};
 use revnet_protocol::act::Level;
+use revnet_protocol::act::{Audience, KeyRotate};
+use revnet_protocol::envelope::Envelope;
 use revnet_protocol::role::Target;
-use revnet_protocol::{Permission, Permissions, RevoltId, UserId};
+use revnet_protocol::{Act, Hash, KeyId, Permission, Permissions, RevoltId, StreamId, UserId};
 
-use crate::home::{Home, join, link, part, talk};
+use crate::forger::{Forger, pushed};
+use crate::home::{Home, join, link, part, stream, talk};
 
 fn user(home: &Home) -> UserId {
     home.identity.cert.user
@@ -66,6 +70,71 @@ fn admit(home: &mut Home, at: Place, who: UserId, on: bool) {
         allow: view,
         deny: Permissions::NONE,
     });
+}
+
+/// The newest secret of a channel's words that a node stores.
+fn key_of(home: &Home, at: Place) -> KeyId {
+    let query = Query::Ranges {
+        ranges: vec![(stream(at), home.device(), 1)],
+        max_bytes: usize::MAX,
+    };
+    let Ok(Answer::Envelopes { envelopes, .. }) = home.storage.query(&query) else {
+        panic!("envelopes")
+    };
+    let last = envelopes.last().expect("something was said");
+    Envelope::decode(last).expect("stored").header.key_id
+}
+
+fn holds(home: &Home, revolt: RevoltId, key_id: KeyId) -> bool {
+    let query = Query::Get {
+        space: Space::Secret,
+        key: [revolt.0, key_id.0].concat(),
+    };
+    matches!(home.storage.query(&query), Ok(Answer::Value(Some(_))))
+}
+
+#[test]
+fn the_name_of_another_channels_secret_opens_nothing() {
+    let (mut ada, mut ben, mut cleo, at) = three();
+    let cellar = close(&mut ada, at.revolt, "cellar");
+    let attic = close(&mut ada, at.revolt, "attic");
+    admit(&mut ada, cellar, user(&ben), true);
+    admit(&mut ada, attic, user(&cleo), true);
+    meet(&mut ada, &mut ben, &mut cleo);
+    ada.say(cellar, "for ben");
+    ada.say(attic, "for cleo");
+    meet(&mut ada, &mut ben, &mut cleo);
+    let key_id = key_of(&ada, cellar);
+    // Cleo gives the cellar's secret, of which only the name is known, to the attic; others see the attic, too.
+    let control = StreamId::control(&at.revolt);
+    let mut forger = Forger::of(&cleo, at.revolt, control);
+    let named = Act::KeyRotate(KeyRotate {
+        audience: Audience::Channel(attic.channel),
+        generation: 2,
+        key_id,
+        chunk_root: Hash::default(),
+        back_links: Vec::new(),
+    });
+    let boot = Boot::read(&cleo.storage).expect("memory reads");
+    let acts = boot
+        .control
+        .iter()
+        .map(|act| Envelope::decode(act).expect("stored"));
+    let of_ada = acts.filter(|act| act.header.device == ada.device());
+    forger.heads = vec![of_ada.last().expect("some").header.id()];
+    let envelope = forger.write(ada.unix_ms() + 1000, &named.encode(), None);
+    cleo.slip(&mut ada, &pushed(at.revolt, vec![envelope]));
+    let mut dora = Home::new(4);
+    join(&mut ada, &mut dora, at);
+    admit(&mut ada, attic, user(&dora), true);
+    for _ in 0..3 {
+        meet(&mut ada, &mut dora, &mut cleo);
+        ada.say(attic, "and now");
+    }
+    for home in [&dora, &cleo] {
+        assert!(!holds(home, at.revolt, key_id), "the cellar is open");
+    }
+    assert!(holds(&ben, at.revolt, key_id));
 }
 
 fn without_history(home: &mut Home, at: Place) {

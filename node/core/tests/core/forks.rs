@@ -3,7 +3,7 @@
 use revnet_core::command::{Command, Place, Reply, Sent};
 use revnet_core::storage::Boot;
 use revnet_protocol::act::{Channel, ChannelKind, Level};
-use revnet_protocol::envelope::Envelope;
+use revnet_protocol::envelope::{Body, Envelope};
 use revnet_protocol::{Act, EnvelopeId, RevoltId, StreamId};
 
 use crate::forger::{Forger, pushed};
@@ -229,6 +229,24 @@ fn acts_of_all_branches_count() {
     let mut sent = 0;
     crate::home::talk_and(&mut ada, &mut dora, |frames| sent += frames.len());
     assert_eq!(sent, 0);
+}
+
+#[test]
+fn words_that_somebody_left_out_on_the_way_are_refused() {
+    let (mut ada, mut ben, mut cleo, at) = three();
+    link(&mut ben, &mut cleo);
+    let mut forger = forger(&ben, stream(at), at.revolt);
+    let mut said = says(&mut forger, 1, "said");
+    let whole = said.clone();
+    let Body::Kept(bytes) = &said[0].body else {
+        panic!("a message has a body")
+    };
+    said[0].body = Body::Dropped(revnet_protocol::hash::content(bytes));
+    cleo.slip(&mut ada, &pushed(at.revolt, said));
+    assert_eq!(ada.blamed.len(), 1, "who brings it is blamed");
+    assert!(ada.texts(at).is_empty());
+    ben.slip(&mut ada, &pushed(at.revolt, whole));
+    assert_eq!(ada.texts(at), ["said 1"]);
 }
 
 #[test]
