@@ -161,11 +161,21 @@ impl Revolt {
     }
 
     /// The audiences that somebody belongs to and whose secrets are due for a change: the revolt first.
-    pub(crate) fn due_rotations(&self, me: &DeviceCert) -> Vec<Audience> {
+    pub(crate) fn due_rotations(&self, me: &DeviceCert, now_ms: u64) -> Vec<Audience> {
         let state = self.authority.state();
         let mut audiences = self.audiences(me);
-        audiences.retain(|audience| state.rotation_due(audience));
         audiences
+            .retain(|audience| state.rotation_due(audience) || self.is_old(audience, me, now_ms));
+        audiences
+    }
+
+    /// Whether the secret to write with is old. Each device has its own idea of that, so that not all make a new one
+    /// at the same time.
+    fn is_old(&self, audience: &Audience, me: &DeviceCert, now_ms: u64) -> bool {
+        let newest = self.newest_clean(audience);
+        let made = newest.and_then(|(epoch, _)| self.authority.hlc_of(&epoch.act));
+        let spread = u64::from_le_bytes(me.device.0[..8].try_into().expect("8 of 32")) % DAY_MS;
+        made.is_some_and(|made| made.ms + 7 * DAY_MS + spread <= now_ms)
     }
 
     /// The newest secrets of the revolt that are known, newest first: for meeting, where old ones help latecomers.
@@ -199,6 +209,8 @@ impl Revolt {
     }
 }
 
+/// A day in milliseconds.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// How many generations back members still meet.
 const MEETING_GENERATIONS: usize = 17;
 

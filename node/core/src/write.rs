@@ -204,6 +204,7 @@ impl Core {
     /// Whether words may get their place now: a member was heard to the end, or there is nobody else, and there is
     /// a secret that only the right people hold.
     fn may_transmit(&mut self, at: &Place) -> bool {
+        let now = self.unix_ms();
         let Some(revolt) = self.revolts.get(&at.revolt) else {
             return false;
         };
@@ -220,7 +221,7 @@ impl Core {
             return false;
         }
         // What announces the secret of a channel is sealed under that of the revolt.
-        for due in revolt.due_rotations(&self.me.cert) {
+        for due in revolt.due_rotations(&self.me.cert, now) {
             if due == Audience::Revolt || due == audience {
                 self.rotate(at.revolt, due);
             }

@@ -137,6 +137,32 @@ fn the_name_of_another_channels_secret_opens_nothing() {
     assert!(holds(&ben, at.revolt, key_id));
 }
 
+#[test]
+fn secrets_that_are_old_are_changed_before_the_next_words() {
+    let (mut ada, mut ben) = (Home::new(1), Home::new(2));
+    let at = ada.found();
+    join(&mut ada, &mut ben, at);
+    let mut dora = Home::new(4);
+    ada.say(at, "one");
+    let first = key_of(&ada, at);
+    for home in [&mut ada, &mut ben] {
+        home.pass(6 * 24 * 3_600_000);
+    }
+    part(&mut ada, &mut ben);
+    link(&mut ada, &mut ben);
+    ada.say(at, "two");
+    assert_eq!(key_of(&ada, at), first);
+    for home in [&mut ada, &mut ben] {
+        home.pass(3 * 24 * 3_600_000);
+    }
+    part(&mut ada, &mut ben);
+    link(&mut ada, &mut ben);
+    ada.say(at, "three");
+    assert_ne!(key_of(&ada, at), first);
+    meet(&mut ada, &mut ben, &mut dora);
+    assert_eq!(ben.texts(at), ["one", "two", "three"]);
+}
+
 fn without_history(home: &mut Home, at: Place) {
     let edit = ChannelEdit {
         history: Some(false),
