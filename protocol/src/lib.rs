@@ -16,6 +16,7 @@
 //! ```
 
 pub mod act;
+pub mod agreement;
 pub mod codec;
 pub mod envelope;
 pub mod epoch;

@@ -3,7 +3,8 @@
 use revnet_protocol::act::{
     Act, Audience, Channel, ChannelKind, Genesis, Invite, Keep, KeyRotate, Settings, SignedGenesis,
 };
-use revnet_protocol::epoch::{EpochSecret, chunk_root, seal_slots};
+use revnet_protocol::agreement::{Begun, KeyAgreement as _};
+use revnet_protocol::epoch::{EpochSecret, chunk_root};
 use revnet_protocol::limits::{MAX_EMOJI, MAX_NAME, MAX_TOPIC};
 use revnet_protocol::{
     ChannelId, Content, InviteLink, InviteSecret, MessageId, Permission, RevoltId, StreamId,
@@ -16,6 +17,7 @@ use crate::command::{
     ChannelEdit, Command, CommandError, DocumentInfo, Draft, Notice, Place, Reply,
 };
 use crate::core::{Core, Waiting};
+use crate::keys::AGREEMENT;
 use crate::query::{LogJob, read_event};
 use crate::revolt::{Record, Revolt, secret_key};
 use crate::storage::{PageRow, Query, Space};
@@ -355,8 +357,8 @@ impl Core {
         };
         let genesis = SignedGenesis::sign(genesis, &self.me.keys);
         let revolt = genesis.revolt();
-        let bytes = self.random();
-        let secret = EpochSecret::new(bytes);
+        let own = [self.me.cert.hpke];
+        let Begun { secret, chunks, .. } = AGREEMENT.begin(&revolt, &own, &[], &mut self.rng);
         let mut known = Revolt::new(
             revolt,
             Record {
@@ -381,7 +383,6 @@ impl Core {
             name: self.me.name.clone(),
         };
         self.author(revolt, &create, &secret, writes);
-        let chunks = seal_slots(&secret, &revolt, &[self.me.cert.hpke], &mut self.rng);
         let rotate = Act::KeyRotate(KeyRotate {
             audience: Audience::Revolt,
             generation: 1,

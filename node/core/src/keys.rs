@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use revnet_crdt::authority::{Epoch, Recipient};
 use revnet_protocol::act::{Audience, KeyRotate};
-use revnet_protocol::epoch::{BackLink, EpochSecret, SlotChunk, chunk_root, seal_slots, slot_tag};
+use revnet_protocol::agreement::{Begun, KeyAgreement as _, SealedSlots};
+use revnet_protocol::epoch::{EpochSecret, SlotChunk, chunk_root, slot_tag};
 use revnet_protocol::frame::{Frame, Refusal};
 use revnet_protocol::limits::{MAX_BACK_LINKS, MAX_SHARED_SLOTS};
 use revnet_protocol::seal::{HpkePublic, HpkeSecret};
@@ -18,6 +19,8 @@ use crate::mutant::{Mutant, is_active, is_asked_again};
 use crate::revolt::{Revolt, secret_key};
 use crate::storage::{Space, Write};
 
+/// How people come to share secrets.
+pub(crate) const AGREEMENT: SealedSlots = SealedSlots;
 /// Most secrets asked for at once.
 const MAX_ASKED: usize = 64;
 
@@ -70,7 +73,7 @@ impl Revolt {
                 .collect::<Vec<_>>()
             {
                 // Somebody may name what they don't seal.
-                if link.open(secret).is_ok() {
+                if AGREEMENT.lead_back(secret, link).is_some() {
                     unlinked.remove(&link.key_id);
                 }
             }
@@ -209,7 +212,7 @@ impl Core {
                     slots: vec![slot],
                 });
             } else if let Some(secret) = known.secrets.get(key_id) {
-                chunks.extend(seal_slots(secret, &revolt, &[recipient], &mut self.rng));
+                chunks.extend(AGREEMENT.hand_on(secret, &revolt, &[recipient], &mut self.rng));
             }
         }
         self.send(peer, &Frame::Keys { revolt, chunks });
@@ -232,7 +235,10 @@ impl Core {
             .iter()
             .take(MAX_ASKED)
             .filter(|chunk| proved && wanted.contains(&chunk.key_id))
-            .filter_map(|chunk| own.iter().find_map(|key| chunk.open(&revolt, key)))
+            .filter_map(|chunk| {
+                let mut own = own.iter();
+                own.find_map(|key| AGREEMENT.receive(chunk, &revolt, key))
+            })
             .collect();
         if found.is_empty() {
             return;
@@ -273,14 +279,14 @@ impl Core {
                         key_id: epoch.key_id,
                         slots: epoch.slots.clone(),
                     };
-                    chunk.open(&id, own)
+                    AGREEMENT.receive(&chunk, &id, own)
                 });
             let linked = epochs
                 .clone()
                 .filter_map(|epoch| Some((revolt.secrets.get(&epoch.key_id)?, epoch)))
                 .flat_map(|(secret, epoch)| epoch.back_links.iter().map(move |link| (secret, link)))
                 .filter(|(_, link)| !revolt.secrets.contains_key(&link.key_id))
-                .filter_map(|(secret, link)| link.open(secret).ok());
+                .filter_map(|(secret, link)| AGREEMENT.lead_back(secret, link));
             let found: Vec<EpochSecret> = shared.chain(linked).collect();
             if found.is_empty() {
                 return;
@@ -320,7 +326,7 @@ impl Core {
         let unshared = unshared.map(|(key_id, keys)| (revolt.secrets[&key_id].clone(), keys));
         for (secret, lacking) in unshared.collect::<Vec<_>>() {
             for part in lacking.chunks(MAX_SHARED_SLOTS) {
-                for chunk in seal_slots(&secret, &id, part, &mut self.rng) {
+                for chunk in AGREEMENT.hand_on(&secret, &id, part, &mut self.rng) {
                     // Somebody's key may be none; nothing is written for them, again and again.
                     if !chunk.slots.is_empty() {
                         self.author(id, &Act::KeyShare(chunk), &under, Vec::new());
@@ -335,8 +341,6 @@ impl Core {
         if is_active(Mutant::NoRotation) {
             return;
         }
-        let bytes = self.random();
-        let secret = EpochSecret::new(bytes);
         let Some(revolt) = self.revolts.get(&id) else {
             return;
         };
@@ -345,7 +349,6 @@ impl Core {
         let mut recipients = state.recipients(&audience);
         recipients.retain(|_| audience == Audience::Revolt);
         let recipients: Vec<HpkePublic> = recipients.into_iter().map(|(_, key)| key).collect();
-        let chunks = seal_slots(&secret, &id, &recipients, &mut self.rng);
         let unlinked = revolt.unlinked_secrets(&audience);
         let mut earlier = revolt.known_secrets(&audience);
         let leads_back = revolt.leads_back(&audience);
@@ -353,11 +356,12 @@ impl Core {
             let key_id = earlier.key_id();
             leads_back && unlinked.contains(&key_id) && revolt.is_of(&key_id, &audience)
         });
-        let back_links = earlier
-            .into_iter()
-            .take(MAX_BACK_LINKS)
-            .map(|earlier| BackLink::seal(&secret, earlier))
-            .collect();
+        earlier.truncate(MAX_BACK_LINKS);
+        let Begun {
+            secret,
+            chunks,
+            back_links,
+        } = AGREEMENT.begin(&id, &recipients, &earlier, &mut self.rng);
         // A new secret of the revolt is announced under itself, so that newcomers read it and those who were
         // removed don't; that of a channel for all members, who could else not go on in the chain.
         let under = match audience {

@@ -121,7 +121,13 @@ fn the_name_of_another_channels_secret_opens_nothing() {
         .iter()
         .map(|act| Envelope::decode(act).expect("stored"));
     let of_ada = acts.filter(|act| act.header.device == ada.device());
-    forger.heads = vec![of_ada.last().expect("some").header.id()];
+    forger.heads = vec![
+        of_ada
+            .max_by_key(|act| act.header.seq)
+            .expect("some")
+            .header
+            .id(),
+    ];
     let envelope = forger.write(ada.unix_ms() + 1000, &named.encode(), None);
     cleo.slip(&mut ada, &pushed(at.revolt, vec![envelope]));
     let mut dora = Home::new(4);
