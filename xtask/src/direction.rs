@@ -49,9 +49,15 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "revnet-bootstrap",
         ],
     ),
+    ("revnet-laws", &["revnet-protocol", "revnet-crdt"]),
     (
         "revnet-sim",
-        &["revnet-protocol", "revnet-crdt", "revnet-core"],
+        &[
+            "revnet-protocol",
+            "revnet-crdt",
+            "revnet-core",
+            "revnet-laws",
+        ],
     ),
     // The lab knows nothing but the program itself, as its users do.
     ("revnet-lab", &[]),

@@ -74,3 +74,30 @@ fn a_closed_channel_a_moderator_and_a_ban() {
     let mut bans = acts.filter(|act| act["act"] == "ban" && act["counts"] == true);
     assert!(bans.any(|act| act["by"] == of_ben), "{audit}");
 }
+
+#[test]
+fn newcomers_read_a_channel_with_closed_history_from_then_on() {
+    let lab = Lab::open();
+    let ada = Node::start_new(&lab, "ada", None);
+    let ben = Node::start_new(&lab, "ben", None);
+    let cleo = Node::start_new(&lab, "cleo", None);
+    let revolt = ada.field(&["revolt", "new", "House"], "id");
+    join(&ada, &ben, &revolt);
+    let make = ["channel", "new", &revolt, "retro", "--history", "off"];
+    let retro = format!("{revolt}/{}", ada.field(&make, "id"));
+    let reads = |node: &Node<'_>, what: &str| {
+        until(what, SOON, || {
+            let text = node.try_newest(&retro, 9)?;
+            let read = text.contains(what);
+            read.then_some(text.clone()).ok_or(text)
+        })
+    };
+    ada.json(&["send", &retro, "among ourselves"]);
+    reads(&ben, "among ourselves");
+    join(&ada, &cleo, &revolt);
+    ada.json(&["send", &retro, "welcome"]);
+    let shown = reads(&cleo, "welcome");
+    assert!(!shown.contains("among ourselves"), "{shown}");
+    let both = reads(&ben, "welcome");
+    assert!(both.contains("among ourselves"), "{both}");
+}
