@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::workspace::{Workspace, output_of};
 
 /// Each crate and the crates of this workspace that it may use. `*` stands for all of them.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("revnet-protocol", &[]),
     ("revnet-crdt", &["revnet-protocol"]),
     ("revnet-core", &["revnet-protocol", "revnet-crdt"]),
