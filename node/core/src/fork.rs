@@ -144,6 +144,9 @@ impl Core {
         chain.tip = from - 1;
         chain.tip_id = prev;
         chain.opened = chain.opened.min(chain.tip);
+        if chain.opened == chain.tip {
+            chain.waiting = None;
+        }
         if chain.durable.0 > chain.tip {
             chain.durable = (chain.tip, prev);
         }

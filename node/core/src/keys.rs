@@ -149,15 +149,19 @@ impl Core {
         }
     }
 
-    /// The names of the secrets that chains of a revolt wait for.
+    /// The names of the secrets that chains of a revolt wait for and that aren't here.
     fn wanted_keys(&self, revolt: &RevoltId) -> BTreeSet<KeyId> {
+        let Some(known) = self.revolts.get(revolt) else {
+            return BTreeSet::new();
+        };
         let streams = self.streams.values().filter(|s| s.revolt == *revolt);
         let chains = streams.flat_map(crate::chain::Stream::read_chains);
         let waiting = chains.filter_map(|(_, chain)| match chain.waiting {
             Some(Waiting::Key(key)) => Some(key),
             _ => None,
         });
-        waiting.collect()
+        let is_here = |key: &KeyId| known.secrets.contains_key(key);
+        waiting.filter(|key| !is_here(key)).collect()
     }
 
     /// The key that secrets for a peer are sealed to, if it may read.

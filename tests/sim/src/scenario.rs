@@ -596,6 +596,8 @@ impl Run {
         let user = self.world.nodes[node].identity.cert.user;
         // From now on it may be gone, whatever becomes of the answer.
         self.oracle.removed.insert(node);
+        let device = self.world.device(node);
+        self.world.wire.removing(device);
         let admins: Vec<_> = self.oracle.admins.iter().copied().collect();
         let admin = self.pick(&admins).filter(|admin| *admin != node);
         // What an admin does may fall with the admin.

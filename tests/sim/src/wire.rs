@@ -23,8 +23,6 @@ pub struct Known {
     acts: BTreeSet<EnvelopeId>,
     /// Control acts that were read.
     read: BTreeSet<(DeviceId, u64)>,
-    /// Of whom else it has stored acts or words.
-    authors: BTreeSet<DeviceId>,
     /// Peers that were pulled from to the end over the present link.
     pub heard: BTreeSet<NodeId>,
 }
@@ -33,7 +31,6 @@ pub struct Known {
 #[derive(Clone, Debug)]
 struct Removal {
     node: NodeId,
-    device: DeviceId,
     /// Whoever has read these acts knows of the removal: all that the remover had read.
     acts: BTreeSet<(DeviceId, u64)>,
     /// And has these of devices in wrong hands, whose chains part.
@@ -57,6 +54,8 @@ pub struct Wire {
     revolt: Option<RevoltId>,
     headers: BTreeMap<(DeviceId, StreamId, u64), Header>,
     removals: Vec<Removal>,
+    /// Devices whose owners' removal was asked for, answered or not.
+    leaving: BTreeSet<DeviceId>,
     /// Devices whose keys sign what their programs don't know.
     rogues: BTreeSet<DeviceId>,
     /// Who must never have which secret.
@@ -93,8 +92,13 @@ impl Wire {
         self.wrong.clone().map_or(Ok(()), Err)
     }
 
+    /// Somebody is to be removed: from now on there may be nobody else to hear.
+    pub fn removing(&mut self, device: DeviceId) {
+        self.leaving.insert(device);
+    }
+
     /// `remover` was told that it removed `node`.
-    pub fn removed(&mut self, (node, device): (NodeId, DeviceId), remover: Actor<'_>) {
+    pub fn removed(&mut self, node: NodeId, remover: Actor<'_>) {
         let Some(control) = self.control() else {
             return;
         };
@@ -102,12 +106,7 @@ impl Wire {
         let all = stored_acts(remover.disk).into_iter();
         let forged = all.filter(|(author, _)| self.rogues.contains(author));
         let forged = forged.map(|(_, id)| id).collect();
-        self.removals.push(Removal {
-            node,
-            device,
-            acts,
-            forged,
-        });
+        self.removals.push(Removal { node, acts, forged });
     }
 
     /// What a node knows after a start.
@@ -117,12 +116,8 @@ impl Wire {
         let Some(control) = self.control() else {
             return known;
         };
-        for (author, id) in stored_acts(actor.disk) {
-            known
-                .authors
-                .extend(Some(author).filter(|author| *author != actor.device));
-            known.acts.insert(id);
-        }
+        let acts = stored_acts(actor.disk).into_iter();
+        known.acts = acts.map(|(_, id)| id).collect();
         known.read = read_acts(control, actor.disk);
         known
     }
@@ -208,8 +203,6 @@ impl Wire {
                         self.fail(|| format!("node {} stored no envelope", actor.node));
                         continue;
                     };
-                    let author = Some(*device).filter(|device| *device != actor.device);
-                    known.authors.extend(author);
                     if *stream == control {
                         known.acts.insert(envelope.header.id());
                     } else if *device == actor.device && !self.rogues.contains(device) {
@@ -241,8 +234,10 @@ impl Wire {
 
     /// Own words got their place.
     fn placed(&mut self, actor: Actor<'_>, known: &Known, header: &Header) {
-        let is_gone = |device: &&DeviceId| self.removals.iter().any(|r| r.device == **device);
-        let mut others = known.authors.iter().filter(|device| !is_gone(device));
+        let is_gone = |device: &&DeviceId| self.leaving.contains(*device);
+        // Only who has read somebody else's acts knows that there is anybody to hear.
+        let others = known.read.iter().map(|(author, _)| author);
+        let mut others = others.filter(|author| **author != actor.device && !is_gone(author));
         if others.next().is_some() && known.heard.is_empty() {
             let (node, seq) = (actor.node, header.seq);
             self.fail(|| format!("node {node} sealed message {seq} before it heard a member"));

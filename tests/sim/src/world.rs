@@ -359,8 +359,7 @@ impl World {
             device: known.identity.cert.device,
             disk: &known.disk,
         };
-        let device = self.nodes[node].identity.cert.device;
-        self.wire.removed((node, device), actor);
+        self.wire.removed(node, actor);
     }
 
     /// Batches that crashes lost, by what they were about.
