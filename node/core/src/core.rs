@@ -579,6 +579,8 @@ const MAX_WAITING: usize = 4096;
 
 /// How often a node compares notes with each peer, at least.
 pub(crate) const ANTI_ENTROPY: Mono = 20 * SECOND;
+/// How long after a link came up, or a revolt was joined, gossip reaches everybody who is linked: two of its heartbeats.
+pub(crate) const GOSSIP_SETTLES: Mono = 2 * SECOND;
 /// How long acknowledgements are gathered.
 pub(crate) const ACKNOWLEDGE_AFTER: Mono = 100 * MILLI;
 /// How long a join may take before its command is answered.

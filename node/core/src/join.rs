@@ -147,6 +147,7 @@ impl Core {
         self.store(vec![write], answer);
         for peer in self.links.keys().copied().collect::<Vec<_>>() {
             self.send_proofs(peer);
+            self.compare_soon(peer);
         }
         self.pull_from_all(id);
     }

@@ -9,7 +9,7 @@ use revnet_protocol::invite::knock_digest;
 use revnet_protocol::{DeviceId, InviteId, InviteSecret, RevoltId, Signature, StreamId, UserId};
 
 use crate::command::Notice;
-use crate::core::{ANTI_ENTROPY, Core, Timer};
+use crate::core::{ANTI_ENTROPY, Core, GOSSIP_SETTLES, Timer};
 use crate::fork::Suspect;
 use crate::io::{Effect, SECOND};
 
@@ -24,9 +24,12 @@ pub(crate) struct Pull {
     pub(crate) again: bool,
     /// Something came since the last question that was not here. Who brings nothing new is not asked on.
     pub(crate) took: bool,
+    /// An answer came since the last comparison was due.
+    pub(crate) answers: bool,
     /// Something that came could not be taken: the cursor would skip it.
     pub(crate) dropped: bool,
-    /// The streams that differ, to ask on for without comparing again.
+    /// The streams that differ, to ask on for without comparing again. While the acts are among them, only those are
+    /// asked for: whoever may write and read is settled before any words come, and doesn't wait for them.
     pub(crate) differing: Vec<StreamId>,
 }
 
@@ -54,6 +57,8 @@ pub(crate) struct Link {
     pub(crate) serving: BTreeMap<RevoltId, Serving>,
     /// Questions to the store that the peer caused and that are open.
     pub(crate) loads: usize,
+    /// Revolts of which all acts that the peer has were pulled once.
+    pub(crate) heard: BTreeSet<RevoltId>,
     /// Revolts in which everything the peer has was pulled once.
     pub(crate) synced: BTreeSet<RevoltId>,
     /// Chains of which the peer has another history, as long as one comparison counts.
@@ -67,6 +72,7 @@ impl Link {
         self.knocked.remove(revolt);
         self.pulls.remove(revolt);
         self.serving.remove(revolt);
+        self.heard.remove(revolt);
         self.synced.remove(revolt);
     }
 }
@@ -79,6 +85,14 @@ const MAX_CORRECTION_MS: i64 = 60 * 60 * 1000;
 const MAX_PROOFS: usize = 40_000;
 
 impl Core {
+    /// Compares notes with a peer again in a moment: what is said while gossip finds its ways is said past one of the
+    /// two.
+    pub(crate) fn compare_soon(&mut self, peer: DeviceId) {
+        self.disarm(Timer::AntiEntropy(peer));
+        let spread = self.jitter(GOSSIP_SETTLES / 4);
+        self.arm(Timer::AntiEntropy(peer), GOSSIP_SETTLES + spread);
+    }
+
     pub(crate) fn link_up(&mut self, peer: DeviceId, relayed: bool, address: Option<String>) {
         if self.is_banned(&peer) {
             return self.effect(Effect::Disconnect {
@@ -97,14 +111,13 @@ impl Core {
             pulls: BTreeMap::new(),
             serving: BTreeMap::new(),
             loads: 0,
+            heard: BTreeSet::new(),
             synced: BTreeSet::new(),
             searched: BTreeSet::new(),
         };
         self.links.insert(peer, link);
         self.dialled(peer, address);
-        self.disarm(Timer::AntiEntropy(peer));
-        let spread = self.jitter(ANTI_ENTROPY / 4);
-        self.arm(Timer::AntiEntropy(peer), ANTI_ENTROPY + spread);
+        self.compare_soon(peer);
         let unix_ms = self.machine_ms();
         self.send(
             peer,
@@ -453,12 +466,12 @@ impl Core {
             link.searched.clear();
         }
         for revolt in shared {
-            // An answer that never came must not block the next question.
-            if let Some(pull) = self
-                .links
-                .get_mut(&peer)
-                .and_then(|link| link.pulls.get_mut(&revolt))
-            {
+            let link = self.links.get_mut(&peer);
+            if let Some(pull) = link.and_then(|link| link.pulls.get_mut(&revolt)) {
+                if std::mem::take(&mut pull.answers) && pull.under_way {
+                    continue;
+                }
+                // An answer that never came must not block the next question.
                 pull.under_way = false;
             }
             self.start_pull(peer, revolt);

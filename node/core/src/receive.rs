@@ -109,6 +109,7 @@ impl Core {
             .and_then(|l| l.pulls.get_mut(&revolt))
         {
             pull.took |= took;
+            pull.answers |= took;
         }
         self.finish(revolt, gathered);
         for (stream, envelopes) in parted {

@@ -51,7 +51,7 @@ pub(crate) struct Revolt {
     pub(crate) chunks: BTreeMap<KeyId, Vec<SlotChunk>>,
     pub(crate) record: Record,
     pub(crate) joining: Option<Joining>,
-    /// A member was heard to the end since the start.
+    /// All acts that some member had are here, since the start.
     pub(crate) heard: bool,
     /// Stored envelopes that can be read now are on their way from the store.
     pub(crate) reopening: bool,
@@ -381,6 +381,7 @@ impl Core {
         self.follow_back_links(id);
         self.reopen(id);
         self.refresh_topics(id);
+        self.note_heard(id);
         self.continue_join(id);
         self.pull_from_unheard(id);
         let due = self.revolts.get(&id);

@@ -187,11 +187,13 @@ impl Core {
     ) {
         let (_, own) = self.summary(&revolt);
         let own: BTreeMap<_, _> = own.into_iter().collect();
-        let differing: Vec<_> = streams
+        let mut differing: Vec<_> = streams
             .iter()
             .filter(|(id, fp)| own.get(id) != Some(fp))
             .map(|(id, _)| *id)
             .collect();
+        let control = StreamId::control(&revolt);
+        differing.sort_by_key(|stream| *stream != control);
         let Some(pull) = self
             .links
             .get_mut(&peer)
@@ -202,7 +204,11 @@ impl Core {
         if !pull.under_way {
             return;
         }
+        let has_acts = differing.first() != Some(&control);
         pull.differing = differing;
+        if has_acts {
+            self.now_heard(peer, revolt);
+        }
         self.ask_on(peer, revolt);
     }
 
@@ -214,7 +220,11 @@ impl Core {
         else {
             return;
         };
-        let tips = pull.differing.iter().map(|id| {
+        let asked = match pull.differing.as_slice() {
+            [first, ..] if *first == StreamId::control(&revolt) => std::slice::from_ref(first),
+            all => all,
+        };
+        let tips = asked.iter().map(|id| {
             let known = self.streams.get(id).filter(|s| s.revolt == revolt);
             Tips {
                 stream: *id,
@@ -383,6 +393,21 @@ impl Core {
             }
             return self.ask_on(peer, revolt);
         }
+        if !more && pull.differing.first() == Some(&StreamId::control(&revolt)) {
+            pull.differing.remove(0);
+            pull.took = false;
+            let (dropped, is_last) = (pull.dropped, pull.differing.is_empty());
+            if !dropped {
+                self.now_heard(peer, revolt);
+            }
+            if !is_last {
+                return self.ask_on(peer, revolt);
+            }
+        }
+        let link = self.links.get_mut(&peer);
+        let Some(pull) = link.and_then(|link| link.pulls.get_mut(&revolt)) else {
+            return;
+        };
         pull.under_way = false;
         let (again, dropped) = (std::mem::take(&mut pull.again), pull.dropped);
         if !dropped {
@@ -460,22 +485,44 @@ impl Core {
         }
     }
 
-    /// Everything that the peer had is here: own words may leave, they will find their place.
-    fn now_synced(&mut self, peer: DeviceId, revolt: RevoltId) {
-        let member = self
-            .revolts
-            .get(&revolt)
-            .and_then(|r| r.authority.state().user_of(&peer))
-            .is_some_and(|(_, current)| current);
-        let Some(link) = self.links.get_mut(&peer) else {
+    /// All acts that the peer had are here.
+    fn now_heard(&mut self, peer: DeviceId, revolt: RevoltId) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.heard.insert(revolt);
+            self.note_heard(revolt);
+        }
+    }
+
+    /// Own acts may follow as soon as all acts are here that some member had. That it is one may show only later,
+    /// when those acts can be read.
+    pub(crate) fn note_heard(&mut self, revolt: RevoltId) {
+        let Some(known) = self.revolts.get_mut(&revolt) else {
             return;
         };
-        if member && link.synced.insert(revolt) {
-            let known = self.revolts.get_mut(&revolt);
-            known.expect("its members were looked up").heard = true;
+        let state = known.authority.state();
+        let mut links = self.links.iter();
+        let from_member = links.any(|(peer, link)| {
+            let user = state.user_of(peer);
+            link.heard.contains(&revolt) && user.is_some_and(|(_, current)| current)
+        });
+        if from_member && !known.heard {
+            known.heard = true;
             self.run_early();
-            self.flush_outbox(revolt);
             self.continue_join(revolt);
+        }
+    }
+
+    /// Everything that the peer had is here: own words may leave, they will find their place.
+    fn now_synced(&mut self, peer: DeviceId, revolt: RevoltId) {
+        self.now_heard(peer, revolt);
+        let Some(known) = self.revolts.get(&revolt) else {
+            return;
+        };
+        let user = known.authority.state().user_of(&peer);
+        let is_member = user.is_some_and(|(_, current)| current);
+        let link = self.links.get_mut(&peer).filter(|_| is_member);
+        if link.is_some_and(|link| link.synced.insert(revolt)) {
+            self.flush_outbox(revolt);
         }
     }
 

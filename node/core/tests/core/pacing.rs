@@ -1,5 +1,6 @@
 //! How much one link may ask for at once.
 
+use revnet_core::command::{Command, Reply};
 use revnet_protocol::StreamId;
 use revnet_protocol::frame::{Frame, Refusal, Tips};
 
@@ -63,4 +64,44 @@ fn a_member_who_asks_without_end_is_put_off() {
     eve.slip(&mut ada, &want);
     let served = |frame: &Frame| matches!(frame, Frame::Runs { .. });
     assert!(ada.frames_out().iter().any(served), "it goes on afterwards");
+}
+
+#[test]
+fn a_newcomer_is_in_before_the_words_of_years_are_there() {
+    let (mut ada, mut ben) = (Home::new(1), Home::new(2));
+    let at = ada.found();
+    let mut noise = 1_u64;
+    let mut word = || {
+        noise = noise
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        format!("{noise:016x}")
+    };
+    let page: Vec<String> = (0..800)
+        .map(|_| (0..80).map(|_| word()).collect())
+        .collect();
+    for text in &page {
+        ada.say(at, text);
+    }
+    let invite = ada.invite(at.revolt);
+    let command = ben.begin(Command::Join { link: invite });
+    greet(&mut ada, &mut ben);
+    let (mut asked, mut asked_before) = (0, None);
+    talk_and(&mut ada, &mut ben, |frames| {
+        let joins = frames.iter().any(|f| matches!(f, Frame::Runs { .. }));
+        if joins && asked_before.is_none() {
+            asked_before = Some(asked);
+        }
+        asked += frames
+            .iter()
+            .filter(|f| matches!(f, Frame::Ask { .. }))
+            .count();
+    });
+    assert!(matches!(ben.answer(command), Reply::Revolt(_)));
+    assert!(asked >= 4, "the words come in one piece: {asked}");
+    assert!(
+        asked_before.is_some_and(|before| before <= 2),
+        "{asked_before:?} of {asked}"
+    );
+    assert_eq!(ben.texts(at).len(), page.len());
 }
