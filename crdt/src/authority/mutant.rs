@@ -85,7 +85,13 @@ thread_local! {
 }
 
 pub(super) fn is_active(mutant: Mutant) -> bool {
-    ACTIVE.get() == Some(mutant)
+    active() == Some(mutant)
+}
+
+/// The fault of this thread.
+#[must_use]
+pub fn active() -> Option<Mutant> {
+    ACTIVE.get()
 }
 
 /// Runs `work` with one fault in every reducer of this thread.

@@ -1,8 +1,10 @@
 //! Schedules from a seed: people who join, grant, remove and write, some honestly, some backdated, forked
 //! or aimed at whoever removed them.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use revnet_crdt::authority::mutant::{self, Mutant};
 use revnet_protocol::act::Audience;
 use revnet_protocol::role::Target;
 use revnet_protocol::{Act, EnvelopeId, Permission, Permissions, RoleId};
@@ -14,6 +16,7 @@ use crate::world::{
 };
 
 /// Splitmix64.
+#[derive(Clone)]
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -63,14 +66,32 @@ const LEVELS: [Option<u16>; 11] = [
 ];
 
 /// A world, and what each person has heard.
+#[derive(Clone)]
 pub(crate) struct Schedule {
     pub(crate) world: World,
     pub(crate) dice: Dice,
     heard: Vec<Vec<EnvelopeId>>,
 }
 
+thread_local! {
+    /// The last one: all laws are tried on a schedule before the next.
+    static LAST: RefCell<Option<(u64, Option<Mutant>, Schedule)>> = const { RefCell::new(None) };
+}
+
 impl Schedule {
     pub(crate) fn new(seed: u64) -> Self {
+        let fault = mutant::active();
+        LAST.with_borrow_mut(|last| match last {
+            Some((of, under, made)) if (*of, *under) == (seed, fault) => made.clone(),
+            _ => {
+                let mut made = Self::make(seed);
+                made.world.check();
+                last.insert((seed, fault, made)).2.clone()
+            }
+        })
+    }
+
+    fn make(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let joiners: Vec<usize> = (1..PEOPLE).filter(|_| dice.chance(75)).collect();
         let mut admins = Vec::new();

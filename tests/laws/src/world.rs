@@ -1,6 +1,7 @@
 //! Acts of a few people, written honestly or not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::{Mutex, OnceLock};
 
 use revnet_crdt::authority::{ActRecord, Authority, State, Verdict};
@@ -97,6 +98,8 @@ pub(crate) struct World {
     /// The last act of each device.
     last: BTreeMap<DeviceId, (EnvelopeId, u64)>,
     pub(crate) invites: usize,
+    /// The authority of its first acts. Checking signatures takes most of the time of these tests.
+    checked: Option<Rc<Authority>>,
 }
 
 impl World {
@@ -108,6 +111,7 @@ impl World {
             past: BTreeMap::new(),
             last: BTreeMap::new(),
             invites: 0,
+            checked: None,
         };
         let create = Act::Create {
             genesis: cast().genesis.clone(),
@@ -234,9 +238,15 @@ impl World {
     }
 
     pub(crate) fn authority(&self) -> Authority {
-        let mut authority = Authority::new(cast().revolt);
+        let fresh = || Authority::new(cast().revolt);
+        let mut authority = self.checked.as_deref().map_or_else(fresh, Authority::clone);
         authority.insert_all(self.acts.iter().cloned());
         authority
+    }
+
+    /// Checks the signatures of what is here for all that follow.
+    pub(crate) fn check(&mut self) {
+        self.checked = Some(Rc::new(self.authority()));
     }
 
     /// The authority of this world, from that of one that it continues: signatures are checked once.
