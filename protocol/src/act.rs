@@ -9,7 +9,9 @@ use crate::epoch::{BackLink, SlotChunk};
 use crate::hash::hash;
 use crate::identity::{DeviceCert, DeviceKeys, DeviceRevocation, Signature, verify};
 use crate::ids::{ChannelId, DeviceId, EnvelopeId, Hash, InviteId, KeyId, RevoltId, UserId};
-use crate::limits::{MAX_BACK_LINKS, MAX_EVENT, MAX_NAME, MAX_SHARED_SLOTS, MAX_TOPIC};
+use crate::limits::{
+    MAX_BACK_LINKS, MAX_CONFIRMED, MAX_EVENT, MAX_NAME, MAX_SHARED_SLOTS, MAX_TOPIC,
+};
 use crate::proof::Equivocation;
 use crate::role::{Ban, Grant, Overwrite, Role, Timeout};
 use crate::seal::HpkePublic;
@@ -263,6 +265,15 @@ pub enum Act {
         /// Whether they may.
         on: bool,
     },
+    /// Vouches for joins, which so count without their invites; at most 64.
+    Confirm {
+        /// The joins.
+        joins: Vec<EnvelopeId>,
+    },
+    /// What this version of the program can't read. It is never written, and stays the last, so that the numbers of
+    /// the others don't depend on it.
+    #[serde(skip)]
+    Unknown,
 }
 
 impl Act {
@@ -306,6 +317,7 @@ impl Act {
             Self::KeyRotate(k) => k.back_links.len() <= MAX_BACK_LINKS,
             Self::Equivocation(proof) => proof.is_within_limits(),
             Self::KeyShare(chunk) => chunk.slots.len() <= MAX_SHARED_SLOTS,
+            Self::Confirm { joins } => joins.len() <= MAX_CONFIRMED,
             Self::Role(role) => {
                 role.name.as_deref().is_none_or(name)
                     && (role.role.is_some() || role.name.is_some())
@@ -319,7 +331,8 @@ impl Act {
             | Self::Ban(_)
             | Self::Timeout(_)
             | Self::RevokeDevice(_)
-            | Self::History { .. } => true,
+            | Self::History { .. }
+            | Self::Unknown => true,
         }
     }
 
@@ -346,6 +359,8 @@ impl Act {
             Self::KeyShare(_) => "key-share",
             Self::Equivocation(_) => "equivocation",
             Self::History { .. } => "history",
+            Self::Confirm { .. } => "confirm",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -32,6 +32,8 @@ pub const MAX_LINK: usize = 4096;
 pub const MAX_BACK_LINKS: usize = 16;
 /// Most slots in one [`KeyShare`](crate::act::Act::KeyShare): about 6 KB.
 pub const MAX_SHARED_SLOTS: usize = 64;
+/// Most joins in one confirmation.
+pub const MAX_CONFIRMED: usize = 64;
 /// Most headers of one history in a proof that there are two: about 3 KB.
 pub const MAX_PROOF_HEADERS: usize = 8;
 /// Most places of a chain in one [`Parted`](crate::frame::Frame::Parted).

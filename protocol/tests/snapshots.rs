@@ -363,6 +363,12 @@ fn acts() {
                 on: false,
             },
         ),
+        (
+            "confirm",
+            Act::Confirm {
+                joins: vec![EnvelopeId([38; 32]), EnvelopeId([39; 32])],
+            },
+        ),
     ];
     for (name, act) in &all {
         check(&format!("act_{name}"), act);
@@ -387,7 +393,9 @@ fn acts() {
             | Act::RevokeDevice(_)
             | Act::KeyShare(_)
             | Act::Equivocation(_)
-            | Act::History { .. } => {}
+            | Act::History { .. }
+            | Act::Confirm { .. } => {}
+            Act::Unknown => unreachable!("it has no bytes"),
         }
     }
 }

@@ -235,6 +235,9 @@ impl Graph {
     }
 
     fn is_sound(&self, record: &ActRecord, past: &Places, revolt: &RevoltId) -> bool {
+        if is_active(Mutant::SignaturesUnread) && !matches!(record.act, Act::Unknown) {
+            return true;
+        }
         match &record.act {
             Act::Create { genesis, cert, .. } => {
                 record.deps().next().is_none()
@@ -254,6 +257,7 @@ impl Graph {
             // What everybody may do is asked for under this name.
             Act::Grant(grant) => grant.user != UserId::default(),
             Act::Overwrite(new) => new.target != Target::User(UserId::default()),
+            Act::Unknown => false,
             _ => true,
         }
     }
@@ -303,12 +307,20 @@ impl Graph {
     /// At most `most` acts that no other names. Where there are more, those come first that lead to the
     /// highest generation and then to as many weighty acts as possible: an author who missed a rotation
     /// would reuse its generation, and one who missed a promotion could not act on it.
-    pub(super) fn heads(&self, most: usize) -> Vec<Place> {
+    ///
+    /// Only `weighty` acts that count are looked for: whoever is out could otherwise fill the places with what they
+    /// write aside, and hide a promotion from the next author.
+    pub(super) fn heads(&self, most: usize, weighty: &Places) -> Vec<Place> {
         let mut left: Vec<Place> = self.heads.iter().copied().collect();
         left.sort_unstable_by_key(|place| std::cmp::Reverse(self.order(*place)));
         if left.len() <= most {
             return left;
         }
+        let weighty = if is_active(Mutant::VoidHeads) {
+            &self.weighty
+        } else {
+            weighty
+        };
         let mut chosen = Vec::new();
         let mut covered = Places::default();
         while chosen.len() < most {
@@ -321,8 +333,8 @@ impl Graph {
                     } else {
                         0
                     };
-                    let gain = node.past.gain(&self.weighty, &covered)
-                        + u32::from(self.weighty.has(place));
+                    let own = weighty.has(place) && !covered.has(place);
+                    let gain = node.past.gain(weighty, &covered) + u32::from(own);
                     (top, gain, self.order(place))
                 })
                 .expect("there are more heads than places for them");
@@ -332,6 +344,15 @@ impl Graph {
             chosen.push(place);
         }
         chosen
+    }
+
+    /// Those of some acts that change what people may do or hold.
+    pub(super) fn weighty_of(&self, acts: &[Place]) -> Places {
+        let mut weighty = Places::default();
+        for place in acts.iter().filter(|place| self.weighty.has(**place)) {
+            weighty.add(*place);
+        }
+        weighty
     }
 
     /// Those acts and everything that they build on.

@@ -4,6 +4,7 @@
 //! Power is causal, loss and protection are global: an act counts by what its author knew, and falls only if
 //! somebody above the author took the power away.
 
+mod confirm;
 mod expel;
 mod graph;
 mod judge;
@@ -125,7 +126,7 @@ impl Authority {
     /// The acts for an author to cite: at most four that no other act cites.
     #[must_use]
     pub fn heads(&self) -> Vec<EnvelopeId> {
-        let heads = self.graph.heads(MAX_HEADS);
+        let heads = self.heads_for_authors();
         let id = |place: usize| self.graph.nodes[place].record.id;
         heads.into_iter().map(id).collect()
     }
@@ -146,7 +147,7 @@ impl Authority {
     /// [`Authority::heads`] don't lead to them; what its author knew is kept anyway. At most 64.
     #[must_use]
     pub fn joins_by(&self, invite: &InviteId) -> Keep {
-        let known = self.graph.known_from(self.graph.heads(MAX_HEADS));
+        let known = self.graph.known_from(self.heads_for_authors());
         let accepted = self.outcome().decided.accepted.iter();
         let aside = accepted.filter(|place| !known.has(**place));
         let records = aside.map(|place| &self.graph.nodes[*place].record);
@@ -243,6 +244,11 @@ impl Authority {
         places
             .map(|place| self.graph.nodes[place].record.id)
             .collect()
+    }
+
+    fn heads_for_authors(&self) -> Vec<usize> {
+        let weighty = &self.outcome().decided.weighty;
+        self.graph.heads(MAX_HEADS, weighty)
     }
 
     fn outcome(&self) -> &Outcome {

@@ -35,11 +35,19 @@ pub enum Mutant {
     ExpelledActOn,
     /// Anybody may bring the revocation of a device, also once more.
     AnybodyRevokes,
+    /// Who joined may confirm it.
+    ConfirmOneself,
+    /// Who was confirmed by a low rank may act with a higher one after the invite ended.
+    ConfirmLifts,
+    /// Authors cite acts that don't count before those that do.
+    VoidHeads,
+    /// Whatever is signed inside acts is taken as it is.
+    SignaturesUnread,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::CausalPower,
         Self::NoProtection,
         Self::LaterPromotionsErase,
@@ -55,6 +63,10 @@ impl Mutant {
         Self::RevocationsErase,
         Self::ExpelledActOn,
         Self::AnybodyRevokes,
+        Self::ConfirmOneself,
+        Self::ConfirmLifts,
+        Self::VoidHeads,
+        Self::SignaturesUnread,
     ];
 
     /// The fault in words with hyphens.
@@ -76,6 +88,10 @@ impl Mutant {
             Self::RevocationsErase => "revocations-erase",
             Self::ExpelledActOn => "expelled-act-on",
             Self::AnybodyRevokes => "anybody-revokes",
+            Self::ConfirmOneself => "confirm-oneself",
+            Self::ConfirmLifts => "confirm-lifts",
+            Self::VoidHeads => "void-heads",
+            Self::SignaturesUnread => "signatures-unread",
         }
     }
 }

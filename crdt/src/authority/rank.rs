@@ -65,15 +65,16 @@ pub(super) struct Entry {
     pub(super) returned: Vec<Place>,
     /// Whether the person was a member already by what the act knew, whose level it leaves alone.
     pub(super) further: bool,
-    /// Whether somebody set the person's level knowing of the join, which so stands without its invite.
-    pub(super) confirmed: bool,
+    /// The highest rank of those who confirmed the join, or set the person's level knowing of it. It so stands
+    /// without its invite, with at most that rank.
+    pub(super) confirmed: Option<Rank>,
     /// The revocation of the invite that ends an unconfirmed join, with its rank.
     pub(super) ended_by: Option<(Place, Rank)>,
 }
 
 impl Entry {
     fn is_ended(&self) -> bool {
-        self.ended_by.is_some() && !self.confirmed
+        self.ended_by.is_some() && self.confirmed.is_none()
     }
 }
 
@@ -257,8 +258,14 @@ impl Events {
             } else {
                 by.min(level)
             };
-            match entry.ended_by.filter(|_| !entry.confirmed) {
-                Some((end, by)) if by > rank => cause = Some(end),
+            match (entry.ended_by, entry.confirmed) {
+                // Acts above the rank of who confirmed it have their verdicts by then.
+                (Some((_, by)), Some(confirmed))
+                    if by > rank && !is_active(Mutant::ConfirmLifts) =>
+                {
+                    highest = highest.max(rank.min(confirmed));
+                }
+                (Some((end, by)), None) if by > rank => cause = Some(end),
                 _ => highest = highest.max(rank),
             }
         }

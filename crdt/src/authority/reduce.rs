@@ -36,6 +36,8 @@ pub(super) struct Decided {
     pub(super) ranks: Vec<Rank>,
     /// Accepted acts, in the order of their verdicts.
     pub(super) accepted: Vec<Place>,
+    /// Those of them that authors had better not miss.
+    pub(super) weighty: Places,
 }
 
 /// What keeps an act of a revoked device from counting.
@@ -61,13 +63,13 @@ pub(super) struct Loop<'a> {
     /// Acts without a verdict, joins left out, by author.
     open: BTreeMap<UserId, Vec<Place>>,
     /// Sound joins, by who joins.
-    joins: BTreeMap<UserId, Vec<Place>>,
+    pub(super) joins: BTreeMap<UserId, Vec<Place>>,
     /// Leaves, by the device that writes them.
     leaves: BTreeMap<DeviceId, Vec<Place>>,
     by_invite: BTreeMap<InviteId, Doors>,
     done: Places,
-    /// Joins that somebody confirmed.
-    confirmed: Places,
+    /// Joins that somebody confirmed, with the highest rank of who did.
+    pub(super) confirmed: BTreeMap<Place, Rank>,
 }
 
 /// What concerns one invite.
@@ -107,7 +109,7 @@ pub(super) fn decide(graph: &Graph) -> Decided {
 pub(super) fn needs(act: &Act) -> Option<Permission> {
     Some(match act {
         Act::Settings(_) => Permission::ManageRevolt,
-        Act::Invite(_) | Act::RevokeInvite { .. } => Permission::Invite,
+        Act::Invite(_) | Act::RevokeInvite { .. } | Act::Confirm { .. } => Permission::Invite,
         Act::SetMember(set) if set.level.is_none() => Permission::Kick,
         Act::Equivocation(_) => Permission::Kick,
         Act::SetMember(_) | Act::Role(_) | Act::Grant(_) | Act::Overwrite(_) => {
@@ -122,7 +124,8 @@ pub(super) fn needs(act: &Act) -> Option<Permission> {
         | Act::Profile { .. }
         | Act::KeyRotate(_)
         | Act::KeyShare(_)
-        | Act::RevokeDevice(_) => return None,
+        | Act::RevokeDevice(_)
+        | Act::Unknown => return None,
     })
 }
 
@@ -214,7 +217,7 @@ impl<'a> Loop<'a> {
             leaves: BTreeMap::new(),
             by_invite: BTreeMap::new(),
             done: Places::default(),
-            confirmed: Places::default(),
+            confirmed: BTreeMap::new(),
         };
         for (place, node) in graph.nodes.iter().enumerate() {
             if !node.sound {
@@ -284,7 +287,7 @@ impl<'a> Loop<'a> {
             left: self.leaves_of(place, false),
             returned: self.leaves_of(place, true),
             further: false,
-            confirmed: true,
+            confirmed: Some(rank),
             ended_by: None,
         });
         let event = self.event(place, Some(Level::FOUNDER), rank, kind);
@@ -328,7 +331,7 @@ impl<'a> Loop<'a> {
     }
 
     /// Gives a join the rank of who vouches for it, if that is more than it has.
-    fn vouch(&mut self, join: Place, rank: Rank) {
+    pub(super) fn vouch(&mut self, join: Place, rank: Rank) {
         if !self.done.has(join) && rank > self.decided.ranks[join] {
             self.queue_at(join, rank);
         }
@@ -440,12 +443,14 @@ impl<'a> Loop<'a> {
             Act::Overwrite(overwrite) => self.overwrite(place, rank, overwrite)?,
             Act::Timeout(timeout) => self.timeout(place, rank, timeout)?,
             Act::Equivocation(proof) => self.expelled(place, rank, proof)?,
+            Act::Confirm { joins } => self.confirmed_joins(place, rank, joins),
             Act::Create { .. }
             | Act::Settings(_)
             | Act::Profile { .. }
             | Act::KeyRotate(_)
             | Act::KeyShare(_)
-            | Act::RevokeDevice(_) => {}
+            | Act::RevokeDevice(_)
+            | Act::Unknown => {}
         }
         self.count(place, rank);
         Ok(())
@@ -483,7 +488,7 @@ impl<'a> Loop<'a> {
         }
     }
 
-    fn change_entry(&mut self, join: Place, change: impl FnOnce(&mut Entry)) {
+    pub(super) fn change_entry(&mut self, join: Place, change: impl FnOnce(&mut Entry)) {
         let Some(user) = self.graph.nodes[join].author else {
             return;
         };
@@ -551,7 +556,7 @@ impl<'a> Loop<'a> {
             left: self.leaves_of(place, false),
             returned: self.leaves_of(place, true),
             further: false,
-            confirmed: self.confirmed.has(place),
+            confirmed: self.confirmed.get(&place).copied(),
             ended_by,
         });
         self.accept(user, self.event(place, Some(Level::MEMBER), rank, kind));
@@ -611,30 +616,12 @@ impl<'a> Loop<'a> {
     }
 
     /// The leaves of a join's device that it knew, or those that it did not know.
-    fn leaves_of(&self, join: Place, known: bool) -> Vec<Place> {
+    pub(super) fn leaves_of(&self, join: Place, known: bool) -> Vec<Place> {
         let leaves = self.leaves.get(&self.graph.nodes[join].record.device);
         let leaves = leaves.into_iter().flatten().copied();
         leaves
             .filter(|leave| self.graph.knew(join, *leave) == known)
             .collect()
-    }
-
-    /// The joins that who sets a member's level vouches for: those that they knew, unless they knew that
-    /// the device left since. A void leave would come to count with the join before it.
-    fn confirmed_by(&self, set: Place, user: &UserId) -> Vec<Place> {
-        let knew = |place: &Place| self.graph.knew(set, *place);
-        let joins = self.joins.get(user).into_iter().flatten().copied();
-        joins
-            .filter(|join| knew(join) && !self.leaves_of(*join, false).iter().any(knew))
-            .collect()
-    }
-
-    fn confirm(&mut self, joins: &[Place], rank: Rank) {
-        for join in joins {
-            self.confirmed.add(*join);
-            self.vouch(*join, rank);
-            self.change_entry(*join, |entry| entry.confirmed = true);
-        }
     }
 
     pub(super) fn knows_channel(&self, place: Place, channel: &ChannelId) -> Result<(), Why> {
@@ -672,12 +659,13 @@ impl<'a> Loop<'a> {
         let all = 0..self.graph.nodes.len();
         let revocations = all.filter(|at| matches!(self.graph.act(*at), Act::RevokeDevice(_)));
         self.decided.accepted.extend(revocations.filter(counts));
+        self.decided.weighty = self.graph.weighty_of(&self.decided.accepted);
         self.decided
     }
 
     fn void_join(&self, place: Place, join: &Join) -> Option<Why> {
         let id = |place: Place| self.graph.nodes[place].record.id;
-        if !self.confirmed.has(place)
+        if !self.confirmed.contains_key(&place)
             && let Some((by, _)) = self.end_of(place, &join.invite)
         {
             return Some(Why::Ended(id(by)));

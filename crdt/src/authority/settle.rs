@@ -64,7 +64,7 @@ pub(super) fn settle(graph: &Graph, decided: &Decided) -> State {
     permissions(&mut state, graph, decided);
     shares(&mut state, graph, decided);
     gone(&mut state, graph, decided);
-    generations(&mut state, graph);
+    generations(&mut state, graph, decided);
     state
 }
 
@@ -467,8 +467,8 @@ fn gone(state: &mut State, graph: &Graph, decided: &Decided) {
     }
 }
 
-fn generations(state: &mut State, graph: &Graph) {
-    let known = graph.known_from(graph.heads(MAX_HEADS));
+fn generations(state: &mut State, graph: &Graph, decided: &Decided) {
+    let known = graph.known_from(graph.heads(MAX_HEADS, &decided.weighty));
     let mut audiences: Vec<Audience> = vec![Audience::Revolt];
     audiences.extend(state.epochs.keys().copied());
     for audience in audiences {

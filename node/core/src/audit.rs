@@ -1,5 +1,7 @@
 //! The record of a revolt: every act, and why it counts or not.
 
+use std::collections::BTreeSet;
+
 use revnet_crdt::authority::{Authority, Verdict};
 use revnet_protocol::act::{Audience, Level};
 use revnet_protocol::role::{Permissions, Target};
@@ -132,6 +134,14 @@ impl Names<'_> {
                 let may = if *on { "open" } else { "closed" };
                 format!("{}: {may} to newcomers", self.channel(channel))
             }
+            Act::Confirm { joins } => {
+                let who = joins
+                    .iter()
+                    .filter_map(|join| self.authority.author_of(join));
+                let who: BTreeSet<String> = who.map(|user| self.user(&user)).collect();
+                who.into_iter().collect::<Vec<_>>().join(", ")
+            }
+            Act::Unknown => "not readable by this version of the program".to_owned(),
             Act::Equivocation(proof) => {
                 let device = proof.device().unwrap_or_default();
                 let of = self.authority.state().user_of(&device);

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use revnet_crdt::authority::Wish;
 use revnet_protocol::epoch::MeetSecret;
-use revnet_protocol::{Act, DeviceId, InviteSecret, Permission, RevoltId, encode};
+use revnet_protocol::{Act, DeviceId, InviteSecret, RevoltId, encode};
 
 use crate::core::{Core, Timer};
 use crate::io::{Effect, Mono, SECOND};
@@ -304,17 +303,10 @@ impl Core {
         if !self.may_author(&id) {
             return;
         }
-        let user = self.user();
-        let authority = &revolt.authority;
-        let may = authority.judge(
-            &self.device(),
-            &authority.heads(),
-            authority.newest_hlc(),
-            Wish::Act(Permission::Invite),
-        );
-        if !may.allowed {
+        if !self.may_invite(&id) {
             return;
         }
+        let user = self.user();
         let due: Vec<_> = revolt
             .authority
             .state()

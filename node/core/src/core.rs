@@ -107,6 +107,8 @@ pub(crate) enum Timer {
     Rotate(RevoltId),
     /// Take out a device that signed two histories.
     Expel(RevoltId),
+    /// Confirm joins that nobody has confirmed.
+    Confirm(RevoltId),
     /// Topics and meeting keys change with the day; invites expire.
     Housekeeping,
 }
@@ -121,6 +123,7 @@ impl Timer {
             Self::JoinDeadline(_) => "join-deadline",
             Self::Rotate(_) => "rotate",
             Self::Expel(_) => "expel",
+            Self::Confirm(_) => "confirm",
             Self::Housekeeping => "housekeeping",
         }
     }
@@ -262,6 +265,7 @@ impl Core {
                 Timer::JoinDeadline(revolt) => self.join_deadline(revolt),
                 Timer::Rotate(revolt) => self.rotate_if_due(revolt),
                 Timer::Expel(revolt) => self.expel(revolt),
+                Timer::Confirm(revolt) => self.confirm_joins(revolt),
                 Timer::Housekeeping => self.housekeeping(),
             }
         }

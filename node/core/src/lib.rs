@@ -10,6 +10,7 @@ mod audit;
 mod chain;
 pub mod command;
 mod commands;
+mod confirm;
 mod connect;
 mod core;
 mod expel;

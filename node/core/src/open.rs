@@ -4,7 +4,8 @@ use revnet_crdt::authority::ActRecord;
 use revnet_crdt::change::{Checked, DocTip, Expected, check_change};
 use revnet_protocol::envelope::Envelope;
 use revnet_protocol::{
-    Act, Audience, DeviceId, EnvelopeId, EpochSecret, Event, KeyId, MessageId, RevoltId, StreamId,
+    Act, Audience, DeviceId, EnvelopeId, EpochSecret, Event, Hlc, KeyId, MessageId, RevoltId,
+    StreamId,
 };
 
 use crate::chain::{Chain, Waiting as ChainWaiting};
@@ -27,8 +28,8 @@ impl Core {
         gathered: &mut Gathered,
     ) {
         let header = &envelope.header;
-        let (device, seq) = (header.device, header.seq);
-        let is_branch = key != device;
+        let seq = header.seq;
+        let is_branch = key != header.device;
         let revolt = &self.revolts[&id];
         let is_control = self.streams[&stream].channel.is_none();
         let unchecked = is_control || is_active(Mutant::HeadsUnchecked);
@@ -82,12 +83,7 @@ impl Core {
             self.chain_mut(stream, key).waiting = Some(ChainWaiting::Time(ahead));
             return;
         }
-        let (seg, key_id, heads, prev) = (
-            header.seg,
-            header.key_id,
-            header.control_heads.clone(),
-            header.prev,
-        );
+        let (seg, key_id) = (header.seg, header.key_id);
         let chain = self.chain_mut(stream, key);
         chain.opened = seq;
         chain.waiting = None;
@@ -95,6 +91,15 @@ impl Core {
         if !fits {
             chain.broken.get_or_insert(seq);
         }
+        // An act counts by itself, whatever its author wrote before it or beside it.
+        let unread = is_branch && is_active(Mutant::BranchesUnread);
+        if is_control && !unread {
+            let record = record_of(envelope_id, &envelope, checked.as_ref());
+            let revolt = self.revolts.get_mut(&id).expect("looked up above");
+            revolt.authority.insert(record);
+            gathered.acts = true;
+        }
+        let chain = self.chain_mut(stream, key);
         let Some(checked) = checked.filter(|_| fits || is_control) else {
             return;
         };
@@ -104,31 +109,11 @@ impl Core {
             chain.hlc = checked.id.hlc;
         }
         let counts = chain.counts(seq) && !is_branch;
-        // An act counts by itself, whatever its author wrote before it or beside it.
         if !counts && !is_control {
             return;
         }
         self.adopt(checked.id);
         if is_control {
-            let unread = is_branch && is_active(Mutant::BranchesUnread);
-            if let Some(act) = act_of(&checked.value, &key_id).filter(|_| !unread) {
-                let record = ActRecord {
-                    id: envelope_id,
-                    device,
-                    seq,
-                    prev,
-                    heads,
-                    hlc: checked.id.hlc,
-                    key_id,
-                    act,
-                };
-                self.revolts
-                    .get_mut(&id)
-                    .expect("looked up above")
-                    .authority
-                    .insert(record);
-                gathered.acts = true;
-            }
             if counts {
                 gathered.writes.push(Write::Index {
                     stream,
@@ -256,23 +241,11 @@ impl Core {
         else {
             return;
         };
-        let Some(checked) = read_change(&envelope, secret) else {
-            return;
-        };
-        let Some(act) = act_of(&checked.value, &header.key_id) else {
-            return;
-        };
-        let record = ActRecord {
-            id,
-            device,
-            seq,
-            prev: header.prev,
-            heads: header.control_heads.clone(),
-            hlc: checked.id.hlc,
-            key_id: header.key_id,
-            act,
-        };
-        self.adopt(checked.id);
+        let checked = read_change(&envelope, secret);
+        let record = record_of(id, &envelope, checked.as_ref());
+        if let Some(checked) = checked {
+            self.adopt(checked.id);
+        }
         self.revolts
             .get_mut(&revolt)
             .expect("looked up above")
@@ -291,6 +264,23 @@ fn read_change(envelope: &Envelope, secret: &EpochSecret) -> Option<Checked> {
         seg_seq: header.seg_seq,
     };
     check_change(&change, &expected).ok()
+}
+
+/// An act for the reducer. What can't be read, such as an act of a newer version, has its place among the others,
+/// so that what builds on it is read.
+fn record_of(id: EnvelopeId, envelope: &Envelope, checked: Option<&Checked>) -> ActRecord {
+    let header = &envelope.header;
+    let act = checked.and_then(|checked| act_of(&checked.value, &header.key_id));
+    ActRecord {
+        id,
+        device: header.device,
+        seq: header.seq,
+        prev: header.prev,
+        heads: header.control_heads.clone(),
+        hlc: checked.map_or(Hlc::ZERO, |checked| checked.id.hlc),
+        key_id: header.key_id,
+        act: act.unwrap_or(Act::Unknown),
+    }
 }
 
 /// An act as it counts. A rotation is written under the secret that it announces, so that nobody can

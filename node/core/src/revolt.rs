@@ -393,6 +393,7 @@ impl Core {
             }
         }
         self.expel_soon(id);
+        self.confirm_soon(id);
         self.notice(Notice::RevoltChanged { revolt: id });
         let waiting = self.revolts.get(&id).is_some_and(|r| r.outbox_len() > 0);
         if waiting {

@@ -10,9 +10,9 @@ use revnet_protocol::role::Target;
 use revnet_protocol::{Act, EnvelopeId, Permission, Permissions, RoleId};
 
 use crate::world::{
-    FOUNDER, INVITES, PEOPLE, World, allow, ban, change_channel, channel, device, equivocation,
-    grant, invite, join, join_with, overwrite, profile, revoke, revoke_device, role_removal,
-    role_with, rotate, second, set, set_keeping, settings, timeout, user,
+    FOUNDER, INVITES, PEOPLE, World, allow, ban, change_channel, channel, confirm, device,
+    equivocation, grant, invite, join, join_with, overwrite, profile, revoke, revoke_device,
+    role_removal, role_with, rotate, second, set, set_keeping, settings, timeout, user,
 };
 
 /// Splitmix64.
@@ -189,6 +189,9 @@ impl Schedule {
         if self.dice.chance(35) {
             return self.power(person, target);
         }
+        if self.dice.chance(5) {
+            return confirm(&self.some_joins());
+        }
         match self.dice.below(100) {
             0..=11 => set_keeping(target, level, &self.keep()),
             12..=47 => set(target, level),
@@ -240,6 +243,15 @@ impl Schedule {
             (97, _) => equivocation(target),
             _ => role_removal(role.unwrap_or(channel), self.dice.chance(70)),
         }
+    }
+
+    /// Some joins, whoever's.
+    pub(crate) fn some_joins(&mut self) -> Vec<EnvelopeId> {
+        let acts = self.world.acts.iter();
+        let joins = acts.filter(|act| matches!(act.act, Act::Join(_)));
+        let joins: Vec<EnvelopeId> = joins.map(|act| act.id).collect();
+        let count = self.dice.below(4).min(joins.len());
+        (0..count).map(|_| self.dice.pick(&joins)).collect()
     }
 
     fn some_act(&mut self) -> EnvelopeId {

@@ -7,21 +7,23 @@ use revnet_crdt::authority::{ActRecord, Authority, Verdict};
 use revnet_protocol::act::Audience;
 use revnet_protocol::{Act, EnvelopeId, Permissions, RoleId, UserId};
 
+use crate::forged::forged_acts_change_nothing;
 use crate::fuzz::Schedule;
+use crate::joins::{confirmations_lift_nobody, confirmed_joins_stand, floods_hide_nothing};
 use crate::lifts::{
     doors_lift_nobody, equals_expel_equals, grants_lift_nobody, joining_twice_changes_nothing,
 };
 use crate::world::{
-    FOUNDER, INVITES, PEOPLE, World, allow, ban, cast, channel, device, equivocation, grant,
-    invite, join, level, profile, revoke_device, role, role_with, rotate, second, set, set_keeping,
-    settings, user,
+    FOUNDER, INVITES, PEOPLE, World, allow, ban, cast, channel, confirm, device, equivocation,
+    grant, invite, join, level, profile, revoke_device, role, role_with, rotate, second, set,
+    set_keeping, settings, user,
 };
 
 /// Tries one schedule; the error says what is broken.
 pub type Law = fn(u64) -> Result<(), String>;
 
 /// All laws with their names.
-pub const LAWS: [(&str, Law); 20] = [
+pub const LAWS: [(&str, Law); 24] = [
     ("every-order-gives-one-state", order_plays_no_part),
     ("states-are-consistent", is_consistent),
     ("verdicts-are-final", verdicts_are_final),
@@ -51,6 +53,10 @@ pub const LAWS: [(&str, Law); 20] = [
     ),
     ("doors-lift-nobody", doors_lift_nobody),
     ("grants-lift-nobody", grants_lift_nobody),
+    ("confirmed-joins-stand", confirmed_joins_stand),
+    ("confirmations-lift-nobody", confirmations_lift_nobody),
+    ("floods-hide-nothing", floods_hide_nothing),
+    ("forged-acts-change-nothing", forged_acts_change_nothing),
 ];
 
 /// The first schedule below `schedules` by which a planted fault is noticed: the law, the schedule, and what it
@@ -188,7 +194,8 @@ fn revenge_is_void(seed: u64) -> Result<(), String> {
 fn revenge(schedule: &mut Schedule, person: usize) -> Act {
     let dice = &mut schedule.dice;
     let target = dice.below(PEOPLE);
-    match dice.below(8) {
+    match dice.below(9) {
+        8 => return confirm(&schedule.some_joins()),
         5 => ban(target, true),
         6 => allow(RoleId::EVERYONE, Permissions::NONE),
         7 => role("revenge", 0, &[]),
@@ -626,6 +633,30 @@ mod tests {
     fn who_was_let_in_is_not_lifted_above_who_opened() {
         holds(doors_lift_nobody);
         is_broken_by(Mutant::JoinsLift, doors_lift_nobody);
+    }
+
+    #[test]
+    fn joins_outlast_their_invites_if_somebody_confirmed_them() {
+        holds(confirmed_joins_stand);
+        is_broken_by(Mutant::ConfirmOneself, confirmed_joins_stand);
+    }
+
+    #[test]
+    fn who_was_confirmed_is_not_lifted_above_who_did_it() {
+        holds(confirmations_lift_nobody);
+        is_broken_by(Mutant::ConfirmLifts, confirmations_lift_nobody);
+    }
+
+    #[test]
+    fn what_somebody_else_signed_counts_for_nothing() {
+        holds(forged_acts_change_nothing);
+        is_broken_by(Mutant::SignaturesUnread, forged_acts_change_nothing);
+    }
+
+    #[test]
+    fn what_is_written_aside_hides_nothing_from_authors() {
+        holds(floods_hide_nothing);
+        is_broken_by(Mutant::VoidHeads, floods_hide_nothing);
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! backdated, forked or aimed at whoever removed them. `cargo xtask sim --laws N` tries `N` schedules of each law.
 #![cfg_attr(not(test), allow(dead_code, reason = "the scenarios use it"))]
 
+mod forged;
 mod fuzz;
+mod joins;
 #[cfg(test)]
 mod judged;
 mod laws;

@@ -11,13 +11,13 @@ use crate::world::{
 };
 
 /// People and levels of a schedule.
-struct Draw {
-    dice: Dice,
-    people: Vec<usize>,
+pub(crate) struct Draw {
+    pub(crate) dice: Dice,
+    pub(crate) people: Vec<usize>,
 }
 
 impl Draw {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed ^ 0x5eed);
         let mut people: Vec<usize> = (1..PEOPLE).collect();
         dice.shuffle(&mut people);
@@ -25,7 +25,7 @@ impl Draw {
     }
 
     /// Three levels of admins, rising.
-    fn admins(&mut self) -> [u16; 3] {
+    pub(crate) fn admins(&mut self) -> [u16; 3] {
         let mut level = 500;
         std::array::from_fn(|_| {
             level += 1 + u16::try_from(self.dice.below(160)).expect("small");
@@ -34,7 +34,7 @@ impl Draw {
     }
 
     /// Some acts of others between two that matter.
-    fn noise(&mut self, w: &mut World, head: EnvelopeId) -> EnvelopeId {
+    pub(crate) fn noise(&mut self, w: &mut World, head: EnvelopeId) -> EnvelopeId {
         let mut head = head;
         for _ in 0..self.dice.below(3) {
             let name = format!("room {}", self.dice.below(100));
@@ -44,7 +44,7 @@ impl Draw {
     }
 }
 
-fn settled(w: &World) -> Result<(), String> {
+pub(crate) fn settled(w: &World) -> Result<(), String> {
     let unsettled = w.authority().unsettled();
     require(unsettled.is_empty(), || {
         format!("{} was decided too early", unsettled[0].short())

@@ -26,7 +26,7 @@ pub(crate) const FOUNDER: usize = 0;
 /// Keys, made once: signing takes most of the time of these tests.
 pub(crate) struct Cast {
     pub(crate) revolt: RevoltId,
-    genesis: SignedGenesis,
+    pub(crate) genesis: SignedGenesis,
     /// Two devices of each person.
     pub(crate) certs: Vec<[DeviceCert; 2]>,
     pub(crate) invites: Vec<InviteSecret>,
@@ -38,11 +38,9 @@ pub(crate) fn cast() -> &'static Cast {
         let mut certs = Vec::new();
         for person in 0..PEOPLE {
             let root = root(person);
-            certs.push(
-                [2, 3].map(|kind| {
-                    root.certify(&DeviceKeys::from_seed(seed(kind, person)), "test", 0)
-                }),
-            );
+            certs.push([2, 3].map(|kind| {
+                root.certify(&DeviceKeys::from_seed(key_seed(kind, person)), "test", 0)
+            }));
         }
         let genesis = Genesis {
             founder: certs[FOUNDER][0].user,
@@ -50,25 +48,25 @@ pub(crate) fn cast() -> &'static Cast {
             nonce: [9; 32],
             created_ms: 1,
         };
-        let genesis = SignedGenesis::sign(genesis, &DeviceKeys::from_seed(seed(2, FOUNDER)));
+        let genesis = SignedGenesis::sign(genesis, &DeviceKeys::from_seed(key_seed(2, FOUNDER)));
         Cast {
             revolt: genesis.revolt(),
             genesis,
             certs,
             invites: (0..INVITES)
-                .map(|of| InviteSecret::from_seed(seed(4, of)))
+                .map(|of| InviteSecret::from_seed(key_seed(4, of)))
                 .collect(),
         }
     })
 }
 
-fn seed(kind: u8, of: usize) -> [u8; 32] {
+pub(crate) fn key_seed(kind: u8, of: usize) -> [u8; 32] {
     let pattern = [kind, u8::try_from(of).expect("a few"), 7].repeat(11);
     pattern[..32].try_into().expect("33 bytes")
 }
 
 pub(crate) fn root(person: usize) -> RootKey {
-    RootKey::from_seed(seed(1, person))
+    RootKey::from_seed(key_seed(1, person))
 }
 
 pub(crate) fn user(person: usize) -> UserId {
@@ -182,6 +180,11 @@ impl World {
             heads,
             act,
         )
+    }
+
+    /// A first act of a device, whatever else it wrote.
+    pub(crate) fn carry(&mut self, by: DeviceId, heads: &[EnvelopeId], act: Act) {
+        self.add(by, EnvelopeId::default(), 1, heads, act);
     }
 
     fn add(
@@ -310,6 +313,11 @@ pub(crate) fn join_with(person: usize, which: usize, number: usize) -> Act {
         }
     });
     Act::Join(join.clone())
+}
+
+pub(crate) fn confirm(joins: &[EnvelopeId]) -> Act {
+    let joins = joins.to_vec();
+    Act::Confirm { joins }
 }
 
 pub(crate) fn revoke(number: usize, keep: &[(DeviceId, u64, EnvelopeId)]) -> Act {
@@ -453,7 +461,7 @@ pub(crate) fn timeout(person: usize, until_ms: Option<u64>) -> Act {
 
 /// Proves that a person's first device signed two histories.
 pub(crate) fn equivocation(person: usize) -> Act {
-    let keys = DeviceKeys::from_seed(seed(2, person));
+    let keys = DeviceKeys::from_seed(key_seed(2, person));
     let signed = |nonce: u8| {
         let header = Header {
             stream: StreamId::control(&cast().revolt),
