@@ -297,10 +297,6 @@ impl Stream {
                 lacking.parted.push((*device, tip.seq));
             }
         }
-        // The chains first: what proves that one parts is taken after what comes before.
-        lacking
-            .ranges
-            .sort_by_key(|(key, _)| self.branches.contains_key(key));
         lacking
     }
 

@@ -15,7 +15,7 @@ use crate::core::{Core, Waiting};
 use crate::mutant::{Mutant, is_active};
 use crate::receive::branch_key;
 use crate::storage::{Query, Space, Write};
-use crate::sync::{SERVE_BYTES, STRETCH_BYTES, pack};
+use crate::sync::{STRETCH_BYTES, pack};
 
 /// A chain of which a peer seems to have another one.
 #[derive(Clone, Copy, Debug)]
@@ -61,12 +61,21 @@ impl Core {
             stream,
             device: first.device,
         };
-        let query = Query::Ranges {
-            ranges: vec![(stream, first.device, first.seq)],
-            max_bytes: STRETCH_BYTES,
-        };
+        let query = self.history_from(&suspect, first.seq);
         let theirs = theirs.into_iter().map(Authentic::into_envelope).collect();
         self.load_about(suspect, query, Waiting::Fork { suspect, theirs });
+    }
+
+    /// A chain from a number on. If it parts later, its last signature may be in what proves that.
+    fn history_from(&self, suspect: &Suspect, seq: u64) -> Query {
+        let Suspect { stream, device, .. } = *suspect;
+        let branches = self.streams[&stream].branches.iter();
+        let proof = branches.filter(|(_, branch)| branch.device == device);
+        let proof = proof.map(|(name, _)| (stream, *name, 1));
+        Query::Ranges {
+            ranges: [(stream, device, seq)].into_iter().chain(proof).collect(),
+            max_bytes: STRETCH_BYTES,
+        }
     }
 
     /// Asks the store about a chain, unless the peer has too many questions open.
@@ -83,7 +92,7 @@ impl Core {
         };
         let tip = chain.tip;
         let own = own.iter().filter_map(|bytes| Envelope::decode(bytes).ok());
-        let own: Vec<Envelope> = own.filter(|own| own.header.seq <= tip).collect();
+        let (own, proof): (Vec<_>, Vec<_>) = own.partition(|own| own.header.seq <= tip);
         let first = &theirs[0].header;
         let mut pairs = own.iter().zip(theirs);
         match pairs.position(|(own, theirs)| own.header.id() != theirs.header.id()) {
@@ -92,7 +101,10 @@ impl Core {
             Some(0) if own[0].header.prev != first.prev => {
                 self.search(suspect, 0, first.seq - 1);
             }
-            Some(at) => self.cut_chain(suspect, [&own[at..], &theirs[at..]]),
+            Some(at) => {
+                let own = continued(own[at..].to_vec(), proof);
+                self.cut_chain(suspect, [&own, &theirs[at..]]);
+            }
         }
     }
 
@@ -310,10 +322,7 @@ impl Core {
             None => {}
             Some(high) if high > low + 1 => self.search(suspect, low, high),
             Some(high) => {
-                let query = Query::Ranges {
-                    ranges: vec![(suspect.stream, suspect.device, high)],
-                    max_bytes: SERVE_BYTES,
-                };
+                let query = self.history_from(&suspect, high);
                 self.load_about(suspect, query, Waiting::Beside { suspect });
             }
         }
@@ -327,6 +336,17 @@ impl Core {
             self.send(peer, &Frame::Runs { revolt, runs });
         }
     }
+}
+
+/// Envelopes of a chain with those that prove that it parts after them, as far as they continue it.
+fn continued(mut own: Vec<Envelope>, proof: Vec<Envelope>) -> Vec<Envelope> {
+    for envelope in proof {
+        let last = own.last().map(|last| last.header.id());
+        if last == Some(envelope.header.prev) {
+            own.push(envelope);
+        }
+    }
+    own
 }
 
 /// Numbers from `low` to `high`, both among them, evenly and as many as fit into a frame.

@@ -171,10 +171,15 @@ impl Core {
         self.serve(peer, revolt, ranges, SERVE_BYTES);
     }
 
-    /// Without the acts that make a channel or admit an author, what they wrote there can't be taken.
+    /// Without the acts that make a channel or admit an author, what they wrote there can't be taken. And what proves
+    /// that a chain parts follows the chain: the last envelopes before it may have their signature only there.
     pub(crate) fn control_first(&self, ranges: &mut [(StreamId, DeviceId, u64)]) {
-        ranges.sort_by_key(|(stream, ..)| {
-            self.streams.get(stream).is_none_or(|s| s.channel.is_some())
+        ranges.sort_by_key(|(stream, key, _)| {
+            let known = self.streams.get(stream);
+            let is_channel = known.is_none_or(|known| known.channel.is_some());
+            let branch = known.and_then(|known| known.branches.get(key));
+            let author = branch.map_or(*key, |branch| branch.device);
+            (is_channel, *stream, author, branch.is_some())
         });
     }
 

@@ -532,10 +532,16 @@ fn expulsions_erase_nothing(seed: u64) -> Result<(), String> {
     let before = verdicts(&base);
     let (by, cheat) = (schedule.dice.below(PEOPLE), schedule.dice.below(PEOPLE));
     let (heads, prev) = (schedule.stale_heads(), schedule.some_prev(by));
+    // Whoever cites acts of a revoked device unaware lets them count, which may take others' power. That is not the
+    // proof's doing.
+    let mut neutral = schedule.world.clone();
+    neutral.fork(by, prev, &heads, profile("nothing"));
+    let without = verdicts(&neutral.after(&base));
     schedule.world.fork(by, prev, &heads, equivocation(cheat));
     let after = verdicts(&schedule.world.after(&base));
-    for (act, verdict) in &before {
-        require(!verdict.counts() || after[act].counts(), || {
+    let counted = before.iter().filter(|(_, verdict)| verdict.counts());
+    for (act, _) in counted.filter(|(act, _)| without[*act].counts()) {
+        require(after[act].counts(), || {
             format!("{} fell: {}", act.short(), after[act])
         })?;
     }

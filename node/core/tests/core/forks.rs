@@ -165,6 +165,51 @@ fn a_history_that_parts_earlier_cuts_deeper() {
 }
 
 #[test]
+fn words_whose_signature_comes_after_the_place_where_a_chain_parts_are_passed_on() {
+    let (mut ada, mut ben, mut cleo, at) = three();
+    let (mut dora, mut frank) = (Home::new(4), Home::new(6));
+    for other in [&mut dora, &mut frank] {
+        join(&mut ada, other, at);
+        part(&mut ada, other);
+    }
+    again(&mut ada, &mut cleo);
+    link(&mut ben, &mut cleo);
+    link(&mut ben, &mut dora);
+    let mut trunk = forger(&ben, stream(at), at.revolt);
+    // Of each run only the last is signed by itself.
+    let mut common = says(&mut trunk, 3, "common");
+    let mut early = trunk.clone();
+    common.extend(says(&mut trunk, 1, "common"));
+    let mut fork = trunk.clone();
+    let with = |end: Vec<Envelope>| pushed(at.revolt, [common.clone(), end].concat());
+    ben.slip(&mut ada, &with(says(&mut fork, 2, "one")));
+    ben.slip(&mut cleo, &with(says(&mut trunk, 2, "other")));
+    again(&mut ada, &mut cleo);
+    settle(&mut ada, &mut cleo);
+    let mut eve = Home::new(5);
+    join(&mut ada, &mut eve, at);
+    settle(&mut ada, &mut eve);
+    for home in [&mut ada, &mut cleo, &mut eve] {
+        assert_eq!(home.texts(at).len(), 4);
+    }
+    // The history of a third parts one earlier, which leaves no signature in the chain at all.
+    let third = [common[..3].to_vec(), says(&mut early, 2, "third")].concat();
+    ben.slip(&mut dora, &pushed(at.revolt, third));
+    again(&mut cleo, &mut dora);
+    settle(&mut cleo, &mut dora);
+    link(&mut cleo, &mut frank);
+    settle(&mut cleo, &mut frank);
+    again(&mut ada, &mut cleo);
+    settle(&mut ada, &mut cleo);
+    again(&mut ada, &mut eve);
+    settle(&mut ada, &mut eve);
+    for home in [&mut ada, &mut cleo, &mut dora, &mut eve, &mut frank] {
+        assert_eq!(home.texts(at).len(), 3);
+        assert_eq!(home.blamed, []);
+    }
+}
+
+#[test]
 fn acts_of_all_branches_count() {
     let (mut ada, mut ben, mut cleo, at) = three();
     ada.ask(Command::SetMember {

@@ -3,6 +3,7 @@
 
 mod clocks;
 mod closed;
+mod confirm;
 mod forger;
 mod forgery;
 mod forks;

@@ -1,0 +1,90 @@
+//! Newcomers whom somebody vouched for, and acts that this version can't read.
+
+use revnet_core::command::{AuditEntry, Command, Reply};
+use revnet_protocol::{Act, RevoltId, StreamId};
+
+use crate::forger::{Forger, pushed};
+use crate::home::{Home, join, link, part, talk};
+
+fn audit(home: &mut Home, revolt: RevoltId) -> Vec<AuditEntry> {
+    let Reply::Audit(entries) = home.ask(Command::Audit { revolt }) else {
+        panic!("an audit")
+    };
+    entries
+}
+
+fn confirmations(home: &mut Home, revolt: RevoltId) -> usize {
+    let all = audit(home, revolt).into_iter();
+    all.filter(|entry| entry.act == "confirm" && entry.counts)
+        .count()
+}
+
+/// Lets two nodes live for a while.
+fn live(a: &mut Home, b: &mut Home) {
+    for _ in 0..4 {
+        talk(a, b);
+        a.pass(10_000);
+        b.pass(10_000);
+    }
+    talk(a, b);
+}
+
+#[test]
+fn a_newcomer_who_was_confirmed_outlasts_the_invite() {
+    for confirmed in [true, false] {
+        let (mut ada, mut ben, mut cleo) = (Home::new(1), Home::new(2), Home::new(3));
+        let at = ada.found();
+        join(&mut ada, &mut ben, at);
+        live(&mut ada, &mut ben);
+        assert_eq!(confirmations(&mut ada, at.revolt), 1, "ben is confirmed");
+        let link_text = ada.invite(at.revolt);
+        let invite = revnet_protocol::InviteSecret::from_seed(link_text.seed).id();
+        // What ada knows before cleo joins.
+        let control = StreamId::control(&at.revolt);
+        let mut aside = Forger::of(&ada, at.revolt, control);
+        let command = cleo.begin(Command::Join { link: link_text });
+        link(&mut ada, &mut cleo);
+        assert!(matches!(cleo.answer(command), Reply::Revolt(_)));
+        if confirmed {
+            live(&mut ada, &mut cleo);
+        }
+        let revoke = Act::RevokeInvite {
+            invite,
+            keep: revnet_protocol::act::Keep(Vec::new()),
+        };
+        let now = ada.unix_ms().max(aside.hlc.ms + 1);
+        let revoked = aside.write(now, &revoke.encode(), None);
+        ada.slip(&mut cleo, &pushed(at.revolt, vec![revoked]));
+        let counts = |home: &mut Home| home.names(at.revolt).contains(&"person 3".to_owned());
+        assert_eq!(counts(&mut cleo), confirmed);
+        part(&mut ada, &mut cleo);
+    }
+}
+
+#[test]
+fn an_act_of_a_newer_version_holds_nothing_up() {
+    let (mut ada, mut ben) = (Home::new(1), Home::new(2));
+    let at = ada.found();
+    join(&mut ada, &mut ben, at);
+    let control = StreamId::control(&at.revolt);
+    let mut newer = Forger::of(&ben, at.revolt, control);
+    let now = ben.unix_ms().max(newer.hlc.ms + 1);
+    let (version, number) = (1, 99);
+    let unknown = newer.write(now, &[version, number, 1, 2, 3], None);
+    let name = Act::Profile {
+        name: "Benjamin".into(),
+    };
+    let known = newer.write(now + 1, &name.encode(), None);
+    let id = unknown.header.id();
+    for envelope in [unknown, known] {
+        ben.slip(&mut ada, &pushed(at.revolt, vec![envelope]));
+    }
+    assert!(ada.names(at.revolt).contains(&"Benjamin".to_owned()));
+    let entries = audit(&mut ada, at.revolt);
+    let entry = entries.iter().find(|entry| entry.id == id);
+    let entry = entry.expect("it has its place");
+    assert!(!entry.counts && entry.act == "unknown", "{entry:?}");
+    ada.restart();
+    assert!(ada.names(at.revolt).contains(&"Benjamin".to_owned()));
+    assert_eq!(ada.blamed, []);
+}
