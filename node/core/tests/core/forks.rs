@@ -167,14 +167,15 @@ fn a_history_that_parts_earlier_cuts_deeper() {
 #[test]
 fn words_whose_signature_comes_after_the_place_where_a_chain_parts_are_passed_on() {
     let (mut ada, mut ben, mut cleo, at) = three();
-    let (mut dora, mut frank) = (Home::new(4), Home::new(6));
-    for other in [&mut dora, &mut frank] {
+    let (mut dora, mut eve, mut frank) = (Home::new(4), Home::new(5), Home::new(6));
+    for other in [&mut dora, &mut eve, &mut frank] {
         join(&mut ada, other, at);
         part(&mut ada, other);
     }
     again(&mut ada, &mut cleo);
     link(&mut ben, &mut cleo);
     link(&mut ben, &mut dora);
+    link(&mut ben, &mut eve);
     let mut trunk = forger(&ben, stream(at), at.revolt);
     // Of each run only the last is signed by itself.
     let mut common = says(&mut trunk, 3, "common");
@@ -186,10 +187,16 @@ fn words_whose_signature_comes_after_the_place_where_a_chain_parts_are_passed_on
     ben.slip(&mut cleo, &with(says(&mut trunk, 2, "other")));
     again(&mut ada, &mut cleo);
     settle(&mut ada, &mut cleo);
-    let mut eve = Home::new(5);
-    join(&mut ada, &mut eve, at);
-    settle(&mut ada, &mut eve);
-    for home in [&mut ada, &mut cleo, &mut eve] {
+    // One has the first words already, and one none.
+    ben.slip(&mut eve, &pushed(at.revolt, common[..1].to_vec()));
+    assert_eq!(eve.texts(at).len(), 1);
+    part(&mut ben, &mut eve);
+    let mut gary = Home::new(7);
+    join(&mut ada, &mut gary, at);
+    settle(&mut ada, &mut gary);
+    link(&mut cleo, &mut eve);
+    settle(&mut cleo, &mut eve);
+    for home in [&mut ada, &mut cleo, &mut eve, &mut gary] {
         assert_eq!(home.texts(at).len(), 4);
     }
     // The history of a third parts one earlier, which leaves no signature in the chain at all.
