@@ -8,6 +8,7 @@ mod confirm;
 mod expel;
 mod graph;
 mod judge;
+mod late;
 #[doc(hidden)]
 pub mod mutant;
 mod powers;
@@ -33,6 +34,7 @@ pub use state::{
 pub use verdict::{Verdict, Why};
 
 use graph::Graph;
+use late::VoidEpochs;
 use reduce::Decided;
 
 /// How many acts an act or a message cites.
@@ -66,6 +68,7 @@ pub struct Authority {
 struct Outcome {
     state: State,
     decided: Decided,
+    void_epochs: OnceCell<VoidEpochs>,
 }
 
 impl Authority {
@@ -255,7 +258,11 @@ impl Authority {
         self.outcome.get_or_init(|| {
             let decided = reduce::decide(&self.graph);
             let state = settle::settle(&self.graph, &decided);
-            Outcome { state, decided }
+            Outcome {
+                state,
+                decided,
+                void_epochs: OnceCell::new(),
+            }
         })
     }
 }

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use revnet_protocol::act::{Audience, ChannelKind, Level};
 use revnet_protocol::epoch::Slot;
 use revnet_protocol::{
-    Act, ChannelId, DeviceCert, DeviceId, EnvelopeId, Hlc, InviteId, KeyId, Permission,
-    Permissions, RoleId, UserId,
+    Act, ChannelId, DeviceCert, EnvelopeId, Hlc, InviteId, KeyId, Permission, Permissions, RoleId,
+    UserId,
 };
 
 use super::MAX_HEADS;
 use super::graph::{Graph, Place};
+use super::late::late;
 use super::rank::{Event, Kind, Rank, Subject};
 use super::reduce::Decided;
 use super::register::Register;
@@ -185,7 +186,10 @@ fn take_act(state: &mut State, graph: &Graph, place: Place) {
 }
 
 /// A device's certificate and the invite by which it came.
-fn entry_of<'a>(graph: &'a Graph, event: &Event) -> Option<(&'a DeviceCert, Option<InviteId>)> {
+pub(super) fn entry_of<'a>(
+    graph: &'a Graph,
+    event: &Event,
+) -> Option<(&'a DeviceCert, Option<InviteId>)> {
     match graph.act(event.place) {
         Act::Create { cert, .. } => Some((cert, None)),
         Act::Join(join) => Some((&join.cert, Some(join.invite))),
@@ -363,46 +367,6 @@ fn is_tainted(
         || graph.nodes[epoch]
             .author
             .is_none_or(|by| !state.is_in(audience, &by))
-}
-
-/// The devices that came to a channel after an epoch of it began, where newcomers may not read what was before.
-fn late(
-    state: &State,
-    graph: &Graph,
-    decided: &Decided,
-    audience: &Audience,
-    epoch: Place,
-) -> BTreeSet<DeviceId> {
-    let Audience::Channel(channel) = audience else {
-        return BTreeSet::new();
-    };
-    if state
-        .channels
-        .get(channel)
-        .is_none_or(|known| known.history)
-    {
-        return BTreeSet::new();
-    }
-    let unknown = |place: Place| !graph.knew(epoch, place);
-    let came_to_see = |user: &UserId| {
-        let was_raised = |event: &Event| event.is_set() && unknown(event.place);
-        decided.rights.is_view_changed(channel, user, unknown)
-            || decided.ledger[user].all.iter().any(was_raised)
-    };
-    let inside = state.members.iter();
-    let inside = inside.filter(|(user, _)| state.is_in(audience, user));
-    let mut late = BTreeSet::new();
-    for (user, member) in inside {
-        let user_is_late = state.channels[channel].private && came_to_see(user);
-        // By an entry that stands: who was out meanwhile missed what was said then.
-        let (_, standing) = decided.ledger[user].standing(graph);
-        let known = standing.into_iter().filter(|event| !unknown(event.place));
-        let known = known.filter_map(|event| entry_of(graph, event));
-        let known: BTreeSet<DeviceId> = known.map(|(cert, _)| cert.device).collect();
-        let devices = member.devices.keys().copied();
-        late.extend(devices.filter(|device| user_is_late || !known.contains(device)));
-    }
-    late
 }
 
 /// A secret that two audiences name is one that somebody wants to have from those who are in the other.

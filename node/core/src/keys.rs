@@ -114,15 +114,12 @@ impl Revolt {
         if is_active(Mutant::HistoryOpen) {
             return false;
         }
-        let epochs = self.authority.state().epochs.get(audience);
-        let mut named = epochs.into_iter().flatten();
-        named.any(|epoch| epoch.key_id == *key_id && epoch.late.contains(device))
+        self.authority.is_late(audience, device, key_id)
     }
 
     /// Whether this device is never to have a secret, because it came later.
     pub(crate) fn is_before(&self, device: &DeviceId, key_id: &KeyId) -> bool {
-        let mut audiences = self.authority.state().epochs.keys();
-        audiences.any(|audience| self.is_late(audience, device, key_id))
+        !is_active(Mutant::HistoryOpen) && self.authority.is_late_anywhere(device, key_id)
     }
 
     /// Whether the secrets of an audience lead back to earlier ones.

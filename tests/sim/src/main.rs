@@ -153,7 +153,7 @@ fn line(r: &Report) -> String {
     let w = &r.world;
     format!(
         "{} messages ({} pending, {} repeated), {} changes, {} joins, {} removals ({} secrets compared), \
-         {} closed channels ({} let in, {} shut out), {} promotions, {} silenced, {} forged, {} devices lost ({} revoked), \
+         {} closed channels ({} let in, {} shut out), {} came too late for, {} promotions, {} silenced, {} forged, {} devices lost ({} revoked), \
          {} crashes ({} aimed, {} batches lost, {} commands cut off), {} partitions, {} links broken and {} replaced \
          ({} stale frames), gossip {} ({} lost, {} doubled), {} frames; agreed after {} s{}; digest {}",
         r.messages,
@@ -166,6 +166,7 @@ fn line(r: &Report) -> String {
         r.closed,
         r.admitted,
         r.shut_out,
+        r.unread,
         r.promotions,
         r.silences,
         r.forged,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use revnet_core::Mono;
 use revnet_core::command::MessageView;
 use revnet_protocol::{ChannelId, MessageId};
 
@@ -16,6 +17,8 @@ pub struct Expected {
     pub channel: ChannelId,
     /// Its id, once one of the nodes has shown it.
     pub id: Option<MessageId>,
+    /// When it surely was sealed under that id.
+    pub sealed_at: Option<Mono>,
     /// The send was acknowledged: it must be everywhere. Otherwise it may be.
     pub acknowledged: bool,
     /// The last acknowledged edit, and later ones that may have happened.
@@ -48,6 +51,10 @@ pub struct Oracle {
     pub gone: BTreeSet<NodeId>,
     /// Closed channels.
     pub closed: BTreeMap<ChannelId, Closed>,
+    /// The channel where newcomers don't read what was written before they came.
+    pub shy: Option<ChannelId>,
+    /// When nodes first asked to come in with the device that they have.
+    pub came: BTreeMap<NodeId, Mono>,
     /// Nodes that may be admins or have been.
     pub admins: BTreeSet<NodeId>,
     /// Nodes that were silenced at some time: what they wrote may be hidden.

@@ -14,6 +14,7 @@ use crate::network::NodeId;
 use crate::oracle::{Closed, Expected, Oracle};
 use crate::world::{Answered, Counters, World};
 
+mod history;
 mod powers;
 mod rogue;
 mod settle;
@@ -44,6 +45,8 @@ pub struct Report {
     pub removals: u64,
     /// Closed channels made.
     pub closed: u64,
+    /// Messages that nodes came too late to read.
+    pub unread: u64,
     /// Times that somebody was let into one.
     pub admitted: u64,
     /// Times that somebody was shut out again.
@@ -93,6 +96,7 @@ enum Asked {
     React,
     Remove { node: NodeId, surely: bool },
     Close,
+    CloseHistory,
     Admit { channel: ChannelId, node: NodeId },
     ShutOut,
     Promote,
@@ -142,6 +146,7 @@ fn run_with(options: Options) -> Result<Report, String> {
     }
     run.settle(options.seed % 2 == 1)?;
     run.check_end()?;
+    run.check_history()?;
     run.require()?;
     Ok(run.report)
 }
@@ -159,6 +164,7 @@ impl Run {
             joins: 0,
             removals: 0,
             closed: 0,
+            unread: 0,
             admitted: 0,
             shut_out: 0,
             promotions: 0,
@@ -263,7 +269,10 @@ impl Run {
                     .expect("registered when asked");
                 expected.acknowledged = true;
                 if let Some(Sent::Sealed(id) | Sent::Known(id)) = sent.first() {
-                    expected.id = Some(*id);
+                    // With another device it is sealed once more.
+                    if expected.id.replace(*id) != Some(*id) {
+                        expected.sealed_at = Some(self.world.now);
+                    }
                 }
             }
             (
@@ -302,6 +311,9 @@ impl Run {
                 known.ever.insert(0);
                 known.ever.extend(&self.oracle.admins);
                 self.oracle.closed.insert(channel.id, known);
+            }
+            (Asked::CloseHistory, Ok(Reply::Channel(channel))) => {
+                self.oracle.shy = Some(channel.id);
             }
             (Asked::Admit { channel, node }, Ok(_)) => {
                 self.report.admitted += 1;
@@ -367,6 +379,9 @@ impl Run {
             chance
         };
         // What a run has to exercise is tried until it happened.
+        if at > 10 && self.oracle.shy.is_none() {
+            self.close_history(revolt);
+        }
         if at > 20 && self.report.closed == 0 {
             self.close(revolt);
         } else if at > 20 && self.report.promotions == 0 {
@@ -441,6 +456,7 @@ impl Run {
             return;
         };
         self.joining.insert(node);
+        self.note_coming(node);
         self.ask(node, Asked::Join, Command::Join { link });
     }
 
@@ -449,6 +465,7 @@ impl Run {
         let closed = self.oracle.closed.iter();
         let seen = closed.filter(|(_, known)| known.viewers.contains(&node));
         let seen = seen.map(|(channel, _)| *channel);
+        let seen = seen.chain(self.oracle.shy);
         let channels: Vec<_> = self.channels.iter().copied().chain(seen).collect();
         let Some(channel) = self.pick(&channels) else {
             return;
@@ -461,6 +478,7 @@ impl Run {
             by: node,
             channel,
             id: None,
+            sealed_at: None,
             acknowledged: false,
             texts: vec![(first.clone(), true)],
             deleted: None,
@@ -635,6 +653,7 @@ impl Run {
         self.cut_off(node);
         self.lost.insert(node, revocation);
         self.oracle.lost.insert(node);
+        self.oracle.came.remove(&node);
         self.oracle.members.remove(&node);
     }
 
