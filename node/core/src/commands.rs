@@ -579,6 +579,9 @@ impl Core {
         if self.is_parted(&stream) {
             return Err(CommandError::NotPermitted(PARTED.into()));
         }
+        if self.is_ahead(&stream) {
+            return Err(CommandError::NotPermitted(AHEAD.into()));
+        }
         Ok(stream)
     }
 
@@ -737,6 +740,10 @@ impl Core {
 
 const PARTED: &str = "two copies of this device's data have written here, so nobody takes what it writes any more; \
     restore your identity into an empty data directory, which makes a new device, join with that, and revoke this one";
+
+/// Why a device writes nothing that is dated far ahead.
+pub(crate) const AHEAD: &str = "this device has written here while its clock was far ahead, and what it writes now would \
+    come after that, where nobody sees it yet; wait until that time has come, or write from another device";
 
 fn check_channel(edit: &ChannelEdit) -> Result<(), CommandError> {
     if let Some(name) = &edit.name {

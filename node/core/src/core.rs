@@ -14,6 +14,7 @@ use revnet_protocol::{
 
 use crate::chain::{Branch, Chain, Stream};
 use crate::command::{Command, CommandError, Notice, Reply};
+use crate::commands::AHEAD;
 use crate::fork::Suspect;
 use crate::io::{Effect, Input, MILLI, Mono, SECOND};
 use crate::link::Link;
@@ -524,10 +525,12 @@ impl Core {
         let control = self.streams.get(&revolt.control);
         let own = control.and_then(|control| control.chains.get(&self.device()));
         let is_at_end = own.is_none_or(|own| own.opened == own.tip);
-        is_at_end && (waited || revolt.heard || revolt.is_alone(&self.device()))
+        let may_come = is_at_end && !self.is_ahead(&revolt.control);
+        may_come && (waited || revolt.heard || revolt.is_alone(&self.device()))
     }
 
-    fn is_early(&self, command: &Command) -> bool {
+    /// The revolts in which a command writes acts.
+    fn acts_in(&self, command: &Command) -> Vec<RevoltId> {
         match command {
             Command::EditRevolt { revolt, .. }
             | Command::LeaveRevolt { revolt }
@@ -540,12 +543,12 @@ impl Core {
             | Command::Timeout { revolt, .. }
             | Command::CreateRole { revolt, .. }
             | Command::EditRole { revolt, .. }
-            | Command::Grant { revolt, .. } => !self.may_author(revolt),
-            Command::SetException { at, .. } => !self.may_author(&at.revolt),
+            | Command::Grant { revolt, .. } => vec![*revolt],
+            Command::SetException { at, .. } => vec![at.revolt],
             Command::Rename { .. } | Command::RevokeDevice { .. } => {
-                !self.revolts.keys().all(|id| self.may_author(id))
+                self.revolts.keys().copied().collect()
             }
-            _ => false,
+            _ => Vec::new(),
         }
     }
 
@@ -563,7 +566,12 @@ impl Core {
         if self.waiting.len() + self.early.len() > MAX_WAITING {
             return self.reply(id, Err(CommandError::Busy));
         }
-        if self.is_early(&command) {
+        let revolts = self.acts_in(&command);
+        let mut known = revolts.iter().filter_map(|id| self.revolts.get(id));
+        if known.any(|revolt| self.is_ahead(&revolt.control)) {
+            return self.reply(id, Err(CommandError::NotPermitted(AHEAD.into())));
+        }
+        if !revolts.iter().all(|id| self.may_author(id)) {
             self.early.push((id, command));
             return;
         }

@@ -16,7 +16,7 @@ use revnet_protocol::{
 use serde::{Deserialize, Serialize};
 
 use crate::command::{CommandError, Notice, Place, Reply, Sent};
-use crate::core::{Core, Waiting as Wait};
+use crate::core::{Core, SHOW_AHEAD_MS, Waiting as Wait};
 use crate::io::Effect;
 use crate::mutant::{Mutant, is_active};
 use crate::receive::index;
@@ -570,8 +570,23 @@ impl Core {
 
     fn next_hlc(&mut self, floor: Hlc) -> Hlc {
         let now = self.unix_ms();
-        self.last_hlc = self.last_hlc.max(floor).next(now);
-        self.last_hlc
+        // A clock that was far ahead for a while, or what was signed then, takes nothing else along.
+        if is_far_ahead(self.last_hlc, now) {
+            self.last_hlc = Hlc::ZERO;
+        }
+        let next = self.last_hlc.max(floor).next(now);
+        if !is_far_ahead(next, now) {
+            self.last_hlc = next;
+        }
+        next
+    }
+
+    /// Whether what this device writes to a stream would be read only later: its last words there are from a clock
+    /// that was far ahead, and stamps rise along a chain.
+    pub(crate) fn is_ahead(&self, stream: &StreamId) -> bool {
+        let known = self.streams.get(stream);
+        let own = known.and_then(|known| known.chains.get(&self.device()));
+        own.is_some_and(|own| is_far_ahead(own.hlc, self.unix_ms()))
     }
 
     /// Writes an act of this device under `secret`, together with `writes`.
@@ -734,4 +749,9 @@ impl Core {
         };
         self.announce_event(stream, id, &event, envelope);
     }
+}
+
+/// Whether something is from so far ahead that nobody shows it yet.
+fn is_far_ahead(hlc: Hlc, now_ms: u64) -> bool {
+    hlc.ms > now_ms.saturating_add(SHOW_AHEAD_MS)
 }

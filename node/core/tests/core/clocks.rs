@@ -1,6 +1,6 @@
 //! Stamps that are far from the truth.
 
-use revnet_core::command::Sent;
+use revnet_core::command::{Command, Draft, Sent};
 use revnet_protocol::{Act, StreamId};
 
 use crate::forger::{Forger, pushed};
@@ -73,4 +73,48 @@ fn an_act_before_what_it_cites_counts_nowhere_whichever_came_first() {
         assert!(names.contains(&"Ada".to_owned()), "{names:?}");
         assert!(!names.contains(&"Eve".to_owned()), "{names:?}");
     }
+}
+
+#[test]
+fn a_device_that_wrote_while_its_clock_was_ahead_says_so_and_goes_on_elsewhere() {
+    let (mut ada, mut eve) = (Home::new(1), Home::new(2));
+    let at = ada.found();
+    join(&mut ada, &mut eve, at);
+    let ahead = eve.unix_ms() + 2 * HOUR_MS;
+    let mut clock = Forger::of(&eve, at.revolt, stream(at));
+    let said = clock.say(ahead, "from tomorrow");
+    eve.slip(&mut ada, &pushed(at.revolt, vec![said.clone()]));
+    ada.slip(&mut eve, &pushed(at.revolt, vec![said]));
+    let send = |text: &str| Command::Send {
+        at,
+        messages: vec![Draft {
+            text: text.to_owned(),
+            ..Draft::default()
+        }],
+    };
+    let refusal = eve.refusal(send("today"));
+    assert!(refusal.contains("clock was far ahead"), "{refusal}");
+    // Acts are in another chain.
+    let rename = |name: &str| Command::Rename { name: name.into() };
+    eve.ask(rename("Eve"));
+    talk(&mut ada, &mut eve);
+    assert!(ada.names(at.revolt).contains(&"Eve".to_owned()));
+    eve.pass(2 * HOUR_MS);
+    ada.pass(2 * HOUR_MS);
+    eve.say(at, "the day after");
+    talk(&mut ada, &mut eve);
+    ada.pass(30_000);
+    eve.pass(30_000);
+    talk(&mut ada, &mut eve);
+    assert_eq!(ada.texts(at), ["from tomorrow", "the day after"]);
+
+    let ahead = eve.unix_ms() + 2 * HOUR_MS;
+    let mut clock = Forger::of(&eve, at.revolt, StreamId::control(&at.revolt));
+    let name = "Eve of the future".to_owned();
+    let act = clock.write(ahead, &Act::Profile { name }.encode(), None);
+    ada.slip(&mut eve, &pushed(at.revolt, vec![act]));
+    eve.pass(2 * HOUR_MS - 40 * 60 * 1000);
+    assert!(ada.names(at.revolt).contains(&"Eve".to_owned()));
+    eve.pass(HOUR_MS);
+    eve.ask(rename("Eva"));
 }
