@@ -195,7 +195,7 @@ fn revenge(schedule: &mut Schedule, person: usize) -> Act {
     let dice = &mut schedule.dice;
     let target = dice.below(PEOPLE);
     match dice.below(9) {
-        8 => return confirm(&schedule.some_joins()),
+        8 => confirm(&schedule.some_joins()),
         5 => ban(target, true),
         6 => allow(RoleId::EVERYONE, Permissions::NONE),
         7 => role("revenge", 0, &[]),
