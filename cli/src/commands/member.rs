@@ -12,6 +12,9 @@ use crate::times;
 #[derive(Debug, Subcommand)]
 pub(crate) enum MemberCommand {
     /// List the members of a revolt
+    ///
+    /// Whoever is 'not confirmed' is in by nothing but an invite. The node of somebody who may invite confirms
+    /// newcomers by itself within half a minute, unless the invite had ended or was used up.
     List {
         /// Whose members
         revolt: String,
@@ -176,11 +179,12 @@ fn role_words(member: &Member, roles: &[Role]) -> String {
 
 fn doing(member: &Member, now_ms: u64) -> String {
     let silenced = member.silenced_until_ms.filter(|until| *until > now_ms);
-    let online = if member.online { "online" } else { "" };
-    match silenced.and_then(|until| i64::try_from(until).ok()) {
-        Some(until) => format!("{online} silenced until {}", times::short(until)),
-        None => online.to_owned(),
-    }
+    let silenced = silenced.and_then(|until| i64::try_from(until).ok());
+    let silenced = silenced.map(|until| format!("silenced until {}", times::short(until)));
+    let online = member.online.then(|| "online".to_owned());
+    let provisional = member.provisional.then(|| "not confirmed".to_owned());
+    let all = [online, provisional, silenced].into_iter().flatten();
+    all.collect::<Vec<_>>().join(", ")
 }
 
 fn kick(context: &Context, revolt: &str, user: &str) -> Result<()> {

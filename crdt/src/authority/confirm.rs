@@ -8,7 +8,7 @@ use revnet_protocol::{Act, EnvelopeId, InviteId, UserId};
 use super::Authority;
 use super::graph::Place;
 use super::mutant::{Mutant, is_active};
-use super::rank::{Entry, Kind, Rank};
+use super::rank::Rank;
 use super::reduce::Loop;
 
 impl Loop<'_> {
@@ -62,10 +62,7 @@ impl Authority {
         let mut found = Vec::new();
         for (user, events) in members {
             let (_, standing) = events.standing(&self.graph);
-            let open = standing.into_iter().filter(|event| {
-                let waits = |entry: &Entry| entry.confirmed.is_none();
-                matches!(&event.kind, Kind::Entry(entry) if waits(entry))
-            });
+            let open = standing.into_iter().filter(|event| event.is_provisional());
             let rightful = open.filter(|event| rightful.contains(&event.place));
             found.extend(rightful.map(|event| (self.graph.nodes[event.place].record.id, *user)));
         }

@@ -113,6 +113,11 @@ impl Event {
         }
     }
 
+    /// Whether it is a join that nobody confirmed.
+    pub(super) fn is_provisional(&self) -> bool {
+        self.entry().is_some_and(|entry| entry.confirmed.is_none())
+    }
+
     fn is_end(&self) -> bool {
         self.is_removal() || self.kind == Kind::Leave
     }

@@ -228,6 +228,12 @@ fn people(
                 for device in devices.keys() {
                     state.users.insert(*device, (*user, true));
                 }
+                let is_in = |event: &&&Event| {
+                    entry_of(graph, event)
+                        .is_some_and(|(cert, _)| devices.contains_key(&cert.device))
+                };
+                let mut entries = standing.iter().filter(is_in);
+                let provisional = entries.all(|event| event.is_provisional());
                 let joined_by = entry_of(graph, last).and_then(|(_, invite)| invite);
                 let member = Member {
                     name,
@@ -237,6 +243,7 @@ fn people(
                     roles: BTreeSet::new(),
                     permissions: Permissions::NONE,
                     silenced_until_ms: None,
+                    provisional,
                 };
                 state.members.insert(*user, member);
             }

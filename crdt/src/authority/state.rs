@@ -37,6 +37,8 @@ pub struct Member {
     pub permissions: Permissions,
     /// Until when the person is silenced, in Unix milliseconds; it may be past.
     pub silenced_until_ms: Option<u64>,
+    /// Whether the person is in by nothing but an invite, and goes where that is revoked unaware of it.
+    pub provisional: bool,
 }
 
 /// Somebody who belonged to the revolt.

@@ -544,6 +544,8 @@ pub struct MemberInfo {
     pub permissions: Permissions,
     /// Until when they are silenced, in Unix milliseconds.
     pub silenced_until_ms: Option<u64>,
+    /// They are in by nothing but an invite: nobody who may invite has confirmed it yet.
+    pub provisional: bool,
     /// Their devices.
     pub devices: Vec<DeviceId>,
     /// One of the devices is linked, or is this one.

@@ -317,6 +317,7 @@ impl Core {
                 roles: member.roles.iter().copied().collect(),
                 permissions: member.permissions,
                 silenced_until_ms: member.silenced_until_ms,
+                provisional: member.provisional,
                 devices: member.devices.keys().copied().collect(),
                 online: member
                     .devices

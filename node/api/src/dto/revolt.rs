@@ -214,6 +214,9 @@ pub struct Member {
     /// Until when they are silenced, in Unix milliseconds; it may be past.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silenced_until_ms: Option<u64>,
+    /// They are in by nothing but an invite: no node of somebody who may invite has confirmed it yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub provisional: bool,
     /// Their devices.
     #[schema(value_type = Vec<String>)]
     pub devices: Vec<Id<DeviceId>>,
@@ -234,6 +237,7 @@ impl From<command::MemberInfo> for Member {
                 .collect(),
             permissions: names(info.permissions),
             silenced_until_ms: info.silenced_until_ms,
+            provisional: info.provisional,
             devices: info.devices.into_iter().map(Id).collect(),
             online: info.online,
         }

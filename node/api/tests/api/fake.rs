@@ -679,6 +679,7 @@ impl Revolt {
             },
             permissions: Permissions::DEFAULT,
             silenced_until_ms: self.silenced.get(user).copied(),
+            provisional: false,
             devices: vec![DEVICE],
             online: *user == ME,
         };

@@ -347,6 +347,7 @@ fn add_revolts(samples: &mut Samples) {
         roles: vec![role_name()],
         permissions: vec![Id(Permission::View)],
         silenced_until_ms: Some(1_800_000_000_000),
+        provisional: true,
         devices: vec![Id(DeviceId([2; 32]))],
         online: true,
     };

@@ -19,6 +19,15 @@ fn confirmations(home: &mut Home, revolt: RevoltId) -> usize {
         .count()
 }
 
+/// Who is in by nothing but an invite.
+fn provisional(home: &mut Home, revolt: RevoltId) -> Vec<String> {
+    let Reply::Members(members) = home.ask(Command::ListMembers { revolt }) else {
+        panic!("members")
+    };
+    let members = members.into_iter().filter(|member| member.provisional);
+    members.map(|member| member.name).collect()
+}
+
 /// Lets two nodes live for a while.
 fn live(a: &mut Home, b: &mut Home) {
     for _ in 0..4 {
@@ -35,8 +44,10 @@ fn a_newcomer_who_was_confirmed_outlasts_the_invite() {
         let (mut ada, mut ben, mut cleo) = (Home::new(1), Home::new(2), Home::new(3));
         let at = ada.found();
         join(&mut ada, &mut ben, at);
+        assert_eq!(provisional(&mut ada, at.revolt), ["person 2"]);
         live(&mut ada, &mut ben);
         assert_eq!(confirmations(&mut ada, at.revolt), 1, "ben is confirmed");
+        assert_eq!(provisional(&mut ada, at.revolt), [""; 0]);
         let link_text = ada.invite(at.revolt);
         let invite = revnet_protocol::InviteSecret::from_seed(link_text.seed).id();
         // What ada knows before cleo joins.
