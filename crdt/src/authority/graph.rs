@@ -70,6 +70,12 @@ impl Places {
         }
     }
 
+    /// What is in both.
+    fn meet(&self, other: &Self) -> Self {
+        let both = self.0.iter().zip(&other.0);
+        Self(both.map(|(mine, theirs)| mine & theirs).collect())
+    }
+
     /// How many of `wanted` are in `self` and not in `without`.
     fn gain(&self, wanted: &Self, without: &Self) -> u32 {
         let missing = without.0.iter().copied().chain(std::iter::repeat(0));
@@ -94,8 +100,6 @@ pub(super) struct Node {
     /// Whether it is later than what it cites, signatures inside it hold, and the generation of a rotation is the
     /// next one.
     pub(super) sound: bool,
-    /// The highest generation of a sound rotation, in its past or its own.
-    generation: u64,
 }
 
 /// Acts whose pasts are complete, and those that wait for others.
@@ -172,13 +176,12 @@ impl Graph {
     fn add(&mut self, record: ActRecord, revolt: &RevoltId) {
         let place = self.nodes.len();
         let mut past = Places::default();
-        let (mut depth, mut generation) = (0, 0);
+        let mut depth = 0;
         for dep in record.deps() {
             let dep = self.places[&dep];
             past.join(&self.nodes[dep].past);
             past.add(dep);
             depth = depth.max(self.nodes[dep].depth + 1);
-            generation = generation.max(self.nodes[dep].generation);
             self.heads.remove(&dep);
         }
         let later = record
@@ -193,9 +196,8 @@ impl Graph {
             Act::Invite(invite) => {
                 self.invites.insert(invite.invite);
             }
-            Act::KeyRotate(rotate) if sound => {
+            Act::KeyRotate(_) if sound => {
                 self.rotations.push(place);
-                generation = generation.max(rotate.generation);
                 self.weighty.add(place);
             }
             Act::RevokeDevice(revocation)
@@ -230,7 +232,6 @@ impl Graph {
             past,
             author,
             sound,
-            generation,
         });
     }
 
@@ -304,55 +305,68 @@ impl Graph {
             .unwrap_or(0)
     }
 
-    /// At most `most` acts that no other names. Where there are more, those come first that lead to the
-    /// highest generation and then to as many weighty acts as possible: an author who missed a rotation
-    /// would reuse its generation, and one who missed a promotion could not act on it.
+    /// At most `most` acts that count and that no other act that counts builds on. Where there are more, those come first
+    /// that lead to the rotation of the highest generation and then to as many weighty acts as possible: an author
+    /// who missed a rotation would reuse its generation, and one who missed a promotion could not act on it.
     ///
-    /// Only `weighty` acts that count are looked for: whoever is out could otherwise fill the places with what they
-    /// write aside, and hide a promotion from the next author.
-    pub(super) fn heads(&self, most: usize, weighty: &Places) -> Vec<Place> {
-        let mut left: Vec<Place> = self.heads.iter().copied().collect();
+    /// What counts for nothing isn't cited. Whoever is out could otherwise fill the places, and hide a promotion, or move
+    /// the stamps of all others, who stamp after what they cite.
+    pub(super) fn heads(&self, most: usize, counting: &Places) -> Vec<Place> {
+        let (mut left, weighty) = if is_active(Mutant::VoidHeads) {
+            (self.heads.iter().copied().collect(), self.weighty.clone())
+        } else {
+            (self.tips(counting), self.weighty.meet(counting))
+        };
         left.sort_unstable_by_key(|place| std::cmp::Reverse(self.order(*place)));
         if left.len() <= most {
             return left;
         }
-        let weighty = if is_active(Mutant::VoidHeads) {
-            &self.weighty
-        } else {
-            weighty
-        };
-        let mut chosen = Vec::new();
-        let mut covered = Places::default();
+        let rotations = self.rotations.iter().copied();
+        let rotations = rotations.filter(|place| counting.has(*place));
+        let highest = rotations.max_by_key(|place| match self.act(*place) {
+            Act::KeyRotate(rotate) => (rotate.generation, self.order(*place)),
+            _ => unreachable!("only rotations are listed"),
+        });
+        let (mut chosen, mut covered) = (Vec::new(), Places::default());
         while chosen.len() < most {
-            let best = (0..left.len())
-                .max_by_key(|at| {
-                    let place = left[*at];
-                    let node = &self.nodes[place];
-                    let top = if chosen.is_empty() {
-                        node.generation
-                    } else {
-                        0
-                    };
-                    let own = weighty.has(place) && !covered.has(place);
-                    let gain = node.past.gain(weighty, &covered) + u32::from(own);
-                    (top, gain, self.order(place))
-                })
-                .expect("there are more heads than places for them");
-            let place = left.swap_remove(best);
-            covered.join(&self.nodes[place].past);
-            covered.add(place);
-            chosen.push(place);
+            let worth = |place: &Place| {
+                let leads = highest.is_some_and(|to| to == *place || self.knew(*place, to));
+                let own = weighty.has(*place) && !covered.has(*place);
+                let gain = self.nodes[*place].past.gain(&weighty, &covered) + u32::from(own);
+                (leads && chosen.is_empty(), gain, self.order(*place))
+            };
+            let best = left.iter().copied().max_by_key(worth);
+            let best = best.expect("there are more than places for them");
+            left.retain(|place| *place != best);
+            covered.join(&self.nodes[best].past);
+            covered.add(best);
+            chosen.push(best);
         }
         chosen
     }
 
-    /// Those of some acts that change what people may do or hold.
-    pub(super) fn weighty_of(&self, acts: &[Place]) -> Places {
-        let mut weighty = Places::default();
-        for place in acts.iter().filter(|place| self.weighty.has(**place)) {
-            weighty.add(*place);
+    /// The acts among `counting` that no other of them builds on.
+    fn tips(&self, counting: &Places) -> Vec<Place> {
+        let mut open: Vec<Place> = self.heads.iter().copied().collect();
+        let (mut seen, mut found) = (Places::default(), Vec::new());
+        while let Some(place) = open.pop() {
+            if seen.has(place) {
+                continue;
+            }
+            seen.add(place);
+            if counting.has(place) {
+                found.push(place);
+            } else {
+                let deps = self.nodes[place].record.deps();
+                open.extend(deps.map(|dep| self.places[&dep]));
+            }
         }
-        weighty
+        let known = |place: &Place| found.iter().any(|later| self.knew(*later, *place));
+        found
+            .iter()
+            .copied()
+            .filter(|place| !known(place))
+            .collect()
     }
 
     /// Those acts and everything that they build on.

@@ -60,7 +60,6 @@ pub enum Insert {
 pub struct Authority {
     revolt: RevoltId,
     graph: Graph,
-    newest: Hlc,
     outcome: OnceCell<Outcome>,
 }
 
@@ -69,6 +68,7 @@ struct Outcome {
     state: State,
     decided: Decided,
     void_epochs: OnceCell<VoidEpochs>,
+    heads: OnceCell<Vec<usize>>,
 }
 
 impl Authority {
@@ -78,7 +78,6 @@ impl Authority {
         Self {
             revolt,
             graph: Graph::default(),
-            newest: Hlc::ZERO,
             outcome: OnceCell::new(),
         }
     }
@@ -91,10 +90,7 @@ impl Authority {
         let id = record.id;
         let before = self.graph.nodes.len();
         self.graph.insert(record, &self.revolt);
-        let added = &self.graph.nodes[before..];
-        let newest = added.iter().map(|node| node.record.hlc).max();
-        if let Some(newest) = newest {
-            self.newest = self.newest.max(newest);
+        if self.graph.nodes.len() > before {
             self.outcome.take();
         }
         if self.contains(&id) {
@@ -130,8 +126,8 @@ impl Authority {
     #[must_use]
     pub fn heads(&self) -> Vec<EnvelopeId> {
         let heads = self.heads_for_authors();
-        let id = |place: usize| self.graph.nodes[place].record.id;
-        heads.into_iter().map(id).collect()
+        let id = |place: &usize| self.graph.nodes[*place].record.id;
+        heads.iter().map(id).collect()
     }
 
     /// What the acts amount to.
@@ -140,17 +136,21 @@ impl Authority {
         &self.outcome().state
     }
 
-    /// The highest stamp of any act.
+    /// The highest stamp of the [`Authority::heads`]: an author stamps after it.
     #[must_use]
     pub fn newest_hlc(&self) -> Hlc {
-        self.newest
+        let heads = self.heads_for_authors().iter();
+        let stamps = heads.map(|place| self.graph.nodes[*place].record.hlc);
+        stamps.max().unwrap_or(Hlc::ZERO)
     }
 
     /// What the revocation of an invite is to keep: the joins by it that count, as far as
     /// [`Authority::heads`] don't lead to them; what its author knew is kept anyway. At most 64.
     #[must_use]
     pub fn joins_by(&self, invite: &InviteId) -> Keep {
-        let known = self.graph.known_from(self.heads_for_authors());
+        let known = self
+            .graph
+            .known_from(self.heads_for_authors().iter().copied());
         let accepted = self.outcome().decided.accepted.iter();
         let aside = accepted.filter(|place| !known.has(**place));
         let records = aside.map(|place| &self.graph.nodes[*place].record);
@@ -249,9 +249,19 @@ impl Authority {
             .collect()
     }
 
-    fn heads_for_authors(&self) -> Vec<usize> {
-        let weighty = &self.outcome().decided.weighty;
-        self.graph.heads(MAX_HEADS, weighty)
+    /// The generation that a rotation has to carry whose author cites [`Authority::heads`] and wrote `prev` last.
+    #[must_use]
+    pub fn generation_after(&self, audience: &Audience, prev: &EnvelopeId) -> u64 {
+        let cited = self.heads_for_authors().iter().copied();
+        let known = self.graph.known_from(cited.chain(self.graph.place(prev)));
+        self.graph.generation_in(&known, audience).saturating_add(1)
+    }
+
+    fn heads_for_authors(&self) -> &[usize] {
+        let outcome = self.outcome();
+        let counting = &outcome.decided.counting;
+        let heads = &outcome.heads;
+        heads.get_or_init(|| self.graph.heads(MAX_HEADS, counting))
     }
 
     fn outcome(&self) -> &Outcome {
@@ -262,6 +272,7 @@ impl Authority {
                 state,
                 decided,
                 void_epochs: OnceCell::new(),
+                heads: OnceCell::new(),
             }
         })
     }

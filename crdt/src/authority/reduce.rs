@@ -36,8 +36,8 @@ pub(super) struct Decided {
     pub(super) ranks: Vec<Rank>,
     /// Accepted acts, in the order of their verdicts.
     pub(super) accepted: Vec<Place>,
-    /// Those of them that authors had better not miss.
-    pub(super) weighty: Places,
+    /// The same, to look them up.
+    pub(super) counting: Places,
 }
 
 /// What keeps an act of a revoked device from counting.
@@ -659,7 +659,9 @@ impl<'a> Loop<'a> {
         let all = 0..self.graph.nodes.len();
         let revocations = all.filter(|at| matches!(self.graph.act(*at), Act::RevokeDevice(_)));
         self.decided.accepted.extend(revocations.filter(counts));
-        self.decided.weighty = self.graph.weighty_of(&self.decided.accepted);
+        for place in &self.decided.accepted {
+            self.decided.counting.add(*place);
+        }
         self.decided
     }
 

@@ -9,7 +9,6 @@ use revnet_protocol::{
     UserId,
 };
 
-use super::MAX_HEADS;
 use super::graph::{Graph, Place};
 use super::late::late;
 use super::rank::{Event, Kind, Rank, Subject};
@@ -65,7 +64,6 @@ pub(super) fn settle(graph: &Graph, decided: &Decided) -> State {
     permissions(&mut state, graph, decided);
     shares(&mut state, graph, decided);
     gone(&mut state, graph, decided);
-    generations(&mut state, graph, decided);
     state
 }
 
@@ -435,15 +433,5 @@ fn gone(state: &mut State, graph: &Graph, decided: &Decided) {
             }
             _ => {}
         }
-    }
-}
-
-fn generations(state: &mut State, graph: &Graph, decided: &Decided) {
-    let known = graph.known_from(graph.heads(MAX_HEADS, &decided.weighty));
-    let mut audiences: Vec<Audience> = vec![Audience::Revolt];
-    audiences.extend(state.epochs.keys().copied());
-    for audience in audiences {
-        let highest = graph.generation_in(&known, &audience);
-        state.generations.insert(audience, highest);
     }
 }

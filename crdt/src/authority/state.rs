@@ -167,8 +167,6 @@ pub struct State {
     pub epochs: BTreeMap<Audience, Vec<Epoch>>,
     /// The person of each device, and whether they belong to the revolt.
     pub(super) users: BTreeMap<DeviceId, (UserId, bool)>,
-    /// The highest generation in the past of the heads that an author cites.
-    pub(super) generations: BTreeMap<Audience, u64>,
 }
 
 impl State {
@@ -247,13 +245,5 @@ impl State {
             .filter(|(_, invite)| *audience == Audience::Revolt && !invite.revoked && !invite.stale)
             .map(|(id, invite)| (Recipient::Invite(*id), invite.hpke));
         devices.chain(invites).collect()
-    }
-
-    /// The generation that a rotation has to carry whose author cites
-    /// [`Authority::heads`](super::Authority::heads).
-    #[must_use]
-    pub fn generation_after(&self, audience: &Audience) -> u64 {
-        let highest = self.generations.get(audience).copied().unwrap_or(0);
-        highest.saturating_add(1)
     }
 }

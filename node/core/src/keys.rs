@@ -372,9 +372,13 @@ impl Core {
                 None => return,
             },
         };
+        let own = self.streams[&revolt.control]
+            .chains
+            .get(&self.me.cert.device);
+        let own_tip = own.map(|own| own.tip_id).unwrap_or_default();
         let act = Act::KeyRotate(KeyRotate {
             audience,
-            generation: state.generation_after(&audience),
+            generation: revolt.authority.generation_after(&audience, &own_tip),
             key_id: secret.key_id(),
             chunk_root: chunk_root(&chunks),
             back_links,

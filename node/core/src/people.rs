@@ -44,8 +44,8 @@ impl Core {
     pub(crate) fn would_count(&self, revolt: &RevoltId, act: &Act) -> Result<(), CommandError> {
         let known = self.revolt(revolt)?;
         let chain = self.streams[&known.control].chains.get(&self.device());
-        let (seq, prev) = chain.map_or((0, EnvelopeId::default()), |chain| {
-            (chain.tip, chain.tip_id)
+        let (seq, prev, last) = chain.map_or_else(Default::default, |chain| {
+            (chain.tip, chain.tip_id, chain.hlc)
         });
         let mut authority = known.authority.clone();
         let id = EnvelopeId([0xff; 32]);
@@ -55,7 +55,7 @@ impl Core {
             seq: seq + 1,
             prev,
             heads: authority.heads(),
-            hlc: authority.newest_hlc().next(self.unix_ms()),
+            hlc: authority.newest_hlc().max(last).next(self.unix_ms()),
             key_id: KeyId::default(),
             act: act.clone(),
         });

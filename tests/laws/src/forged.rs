@@ -1,7 +1,7 @@
 //! Acts whose envelopes are authentic, but in which something is signed by the wrong one, about something else, or
 //! not at all.
 
-use revnet_protocol::act::{Audience, Join};
+use revnet_protocol::act::Join;
 use revnet_protocol::proof::Equivocation;
 use revnet_protocol::seal::HpkePublic;
 use revnet_protocol::{
@@ -9,7 +9,7 @@ use revnet_protocol::{
 };
 
 use crate::fuzz::{Dice, Schedule};
-use crate::laws::require;
+use crate::laws::{highest_generation, require};
 use crate::world::{
     FOUNDER, INVITES, PEOPLE, cast, device, equivocation, join_with, key_seed, revoke_device, root,
     rotate, second, settings, user,
@@ -146,10 +146,7 @@ fn forged_beginning(dice: &mut Dice, stranger: &Stranger) -> Act {
 pub(crate) fn forged_acts_change_nothing(seed: u64) -> Result<(), String> {
     let mut schedule = Schedule::new(seed);
     let base = schedule.world.authority();
-    let (before, next) = (
-        base.state(),
-        base.state().generation_after(&Audience::Revolt),
-    );
+    let (before, highest) = (base.state(), highest_generation(&schedule.world, &base));
     let stranger = Stranger::new();
     for _ in 0..FORGERIES {
         let mut world = schedule.world.clone();
@@ -175,7 +172,7 @@ pub(crate) fn forged_acts_change_nothing(seed: u64) -> Result<(), String> {
                 (stranger.device(), forged_beginning(dice, &stranger))
             }
             10 => {
-                let generation = dice.pick(&[0, next - 1, next + 1, u64::MAX]);
+                let generation = dice.pick(&[0, highest, highest + 2, u64::MAX]);
                 (device(FOUNDER), rotate(generation, 1))
             }
             // Not later than what it builds on.

@@ -285,7 +285,7 @@ impl Schedule {
         let past = self.world.known_from(heads);
         let acts = self.world.acts.iter();
         known.insert_all(acts.filter(|act| past.contains(&act.id)).cloned());
-        let generation = known.state().generation_after(&Audience::Revolt);
+        let generation = known.generation_after(&Audience::Revolt, &EnvelopeId::default());
         rotate(
             generation,
             u8::try_from(self.dice.below(250)).expect("small"),

@@ -9,6 +9,9 @@ use crate::world::{
     set, user,
 };
 
+/// Later than anything in these worlds.
+const AHEAD_MS: u64 = 1_000_000;
+
 fn anybody_may_invite() -> Act {
     allow(RoleId::EVERYONE, [Permission::Invite].into_iter().collect())
 }
@@ -110,7 +113,7 @@ pub(crate) fn confirmations_lift_nobody(seed: u64) -> Result<(), String> {
     })
 }
 
-/// However much somebody who is out writes aside, authors cite what counts.
+/// However much somebody who is out writes aside, authors cite what counts, and stamp after that.
 pub(crate) fn floods_hide_nothing(seed: u64) -> Result<(), String> {
     let mut draw = Draw::new(seed);
     let [low, mid, high] = draw.admins();
@@ -125,10 +128,14 @@ pub(crate) fn floods_hide_nothing(seed: u64) -> Result<(), String> {
         for number in 0..=draw.dice.below(4) {
             let name = format!("flood {branch} {number}");
             last = Some(w.fork(rogue, last, &[head], role(&name, 0, &[])));
+            w.acts.last_mut().expect("just written").hlc.ms += AHEAD_MS;
         }
     }
-    let cited = w.authority().heads();
-    let known = w.known_from(&cited);
+    let authority = w.authority();
+    require(authority.newest_hlc().ms < AHEAD_MS, || {
+        "somebody who is out moves the stamps of others".into()
+    })?;
+    let known = w.known_from(&authority.heads());
     require(
         known.contains(&removal) && known.contains(&promotion),
         || "authors miss a removal or a promotion".into(),

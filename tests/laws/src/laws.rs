@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use revnet_crdt::authority::mutant::{Mutant, with};
-use revnet_crdt::authority::{ActRecord, Authority, Verdict};
+use revnet_crdt::authority::{ActRecord, Authority, Verdict, Why};
 use revnet_protocol::act::Audience;
 use revnet_protocol::{Act, EnvelopeId, Permissions, RoleId, UserId};
 
@@ -103,6 +103,18 @@ fn order_plays_no_part(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// The highest generation of the rotations, whether they count or not, that have the one after what they knew.
+pub(crate) fn highest_generation(world: &World, authority: &Authority) -> u64 {
+    let verdicts = verdicts(authority);
+    let sound = world.acts.iter().filter_map(|act| match &act.act {
+        Act::KeyRotate(rotate) if verdicts[&act.id] != Verdict::Void(Why::Unsound) => {
+            Some(rotate.generation)
+        }
+        _ => None,
+    });
+    sound.max().unwrap_or(0)
+}
+
 /// Whether an act may have taken out a device of a person.
 fn is_against_device(act: &ActRecord, owner: UserId) -> bool {
     match &act.act {
@@ -137,17 +149,17 @@ fn is_consistent(seed: u64) -> Result<(), String> {
         }
     }
     let heads = base.heads();
-    let next = rotate(state.generation_after(&Audience::Revolt), 251);
+    let next = rotate(
+        base.generation_after(&Audience::Revolt, &world.last_of(FOUNDER)),
+        251,
+    );
     let id = world.write(FOUNDER, &heads, next);
     require(verdicts(&world.after(&base))[&id].counts(), || {
         "a rotation after the newest one is void".into()
     })?;
     let tips = world.tips();
-    world.write(
-        FOUNDER,
-        &tips,
-        rotate(state.generation_after(&Audience::Revolt) + 1, 252),
-    );
+    let highest = highest_generation(&world, &world.after(&base));
+    world.write(FOUNDER, &tips, rotate(highest + 1, 252));
     require(
         !world.after(&base).state().rotation_due(&Audience::Revolt),
         || "a rotation is due after one that knows everything".into(),
@@ -608,8 +620,6 @@ fn bans_hold(seed: u64) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
-    use revnet_crdt::authority::Why;
 
     use super::*;
 

@@ -536,7 +536,10 @@ fn rotations_count_by_generation_and_are_tainted_by_who_is_gone() {
     let again = w.write(B, &[first], rotate(1, 2));
     assert_eq!(w.verdicts()[&again], Verdict::Void(Why::Unsound));
     let all = Audience::Revolt;
-    assert_eq!(w.state().generation_after(&all), 2);
+    assert_eq!(
+        w.authority().generation_after(&all, &EnvelopeId::default()),
+        2
+    );
     assert!(!w.state().rotation_due(&all));
     let removal = w.write(FOUNDER, &[first], set(X, None));
     let blind = w.write(B, &[first], rotate(2, 3));
@@ -575,7 +578,7 @@ fn with_many_heads_an_author_still_gets_generation_and_power() {
     let heads = authority.heads();
     assert_eq!(heads.len(), 4);
     assert!(heads.contains(&promotion) && heads.contains(&rotation));
-    let generation = authority.state().generation_after(&Audience::Revolt);
+    let generation = authority.generation_after(&Audience::Revolt, &EnvelopeId::default());
     let next = w.write(B, &heads, rotate(generation, 2));
     let room = w.write(B, &heads, channel("room"));
     assert!(w.counts(&next) && w.counts(&room));

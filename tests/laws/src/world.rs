@@ -233,6 +233,15 @@ impl World {
         pasts.chain(heads).copied().collect()
     }
 
+    /// The person's last act.
+    pub(crate) fn last_of(&self, person: usize) -> EnvelopeId {
+        self.last
+            .get(&device(person))
+            .copied()
+            .unwrap_or_default()
+            .0
+    }
+
     /// All acts that no other cites.
     pub(crate) fn tips(&self) -> Vec<EnvelopeId> {
         let cited: BTreeSet<_> = self.past.values().flatten().collect();
