@@ -368,7 +368,8 @@ impl Events {
     }
 
     /// The person's level by all that was accepted so far, concurrent acts included, but not by what was
-    /// done knowing of `act`: otherwise an honest promotion would undo what came before it. A leave aside
+    /// done knowing of `act`: otherwise an honest promotion would undo what came before it. A cut knows what it keeps:
+    /// it would else expose its person to lower ranks, who would take from kept acts what these had. A leave aside
     /// does not expose who wrote it, as nobody can lower themselves.
     pub(super) fn protection(&self, graph: &Graph, act: Place) -> Rank {
         let is_leave = |place| matches!(graph.act(place), Act::Leave);
@@ -376,10 +377,18 @@ impl Events {
             graph,
             |event| {
                 let later = graph.knew(event, act) && !is_active(Mutant::LaterPromotionsErase);
+                let later = later || self.keeps_after(graph, event, act);
                 !later && (!is_leave(event) || graph.knew(act, event))
             },
             &[],
         )
+    }
+
+    /// Whether a cut keeps something that knows an act.
+    fn keeps_after(&self, graph: &Graph, cut: Place, act: Place) -> bool {
+        let cuts = self.all.iter().filter(|event| event.place == cut);
+        let mut kept = cuts.filter_map(|cut| cut.kept.as_ref()).flatten();
+        kept.any(|place| graph.knew(*place, act))
     }
 
     /// The level by those events that `counts` lets through: none after an end; otherwise the lowest that

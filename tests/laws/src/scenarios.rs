@@ -675,3 +675,16 @@ fn who_has_a_revoked_device_holds_no_link() {
     let invites = w.state().invites;
     assert!(invites[&invite_id(number)].stale && !invites[&invite_id(later)].stale);
 }
+
+/// A removal that keeps an act doesn't lay its author open to those below, of whom the kept act knew.
+#[test]
+fn a_kept_act_keeps_its_rank() {
+    let (mut w, head) = World::with(80_819, &[B, X], &[(B, 500), (X, 600)]);
+    let aside = w.write(B, &[head], set(X, Some(0)));
+    let kept = w.write(X, &[aside, head], set(B, Some(100)));
+    let keep = [w.position(&kept)];
+    let removal = w.write(FOUNDER, &[head], set_keeping(X, None, &keep));
+    assert!(w.counts(&removal) && w.counts(&kept));
+    assert!(!w.counts(&aside), "who stands below demotes nobody");
+    assert_eq!(w.authority().unsettled(), []);
+}
