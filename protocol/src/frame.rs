@@ -11,11 +11,12 @@ use crate::hash::hash;
 use crate::identity::{DeviceKeys, Signature, verify};
 use crate::ids::{DeviceId, EnvelopeId, KeyId, RevoltId, StreamId};
 use crate::limits::{MAX_ENVELOPE, MAX_FRAME};
+use crate::range::{Question, Split};
 
 /// The version of the conversation on a link. Nodes with different ones part politely.
 ///
-/// Version 2 compares streams by [`Tips`], which show chains that parted.
-pub const LINK_VERSION: u16 = 2;
+/// Version 3 compares ranges of chains, in which version 2 named all chains of a stream.
+pub const LINK_VERSION: u16 = 3;
 
 /// Summary of what a node has: equal fingerprints mean equal chains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,14 +100,9 @@ pub struct Tips {
     pub tips: Vec<Tip>,
 }
 
-/// Up to where a node has each chain of a stream, in version 1 of the conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vector {
-    /// The stream.
-    pub stream: StreamId,
-    /// Each author with the last sequence number held without a gap.
-    pub tips: Vec<(DeviceId, u64)>,
-}
+/// The words of an older version of the conversation: nobody can say them any more, and their numbers stay taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Retired {}
 
 /// Why a peer gets nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,29 +139,12 @@ pub enum Frame {
         /// By the invite's key, over [`knock_digest`](crate::invite::knock_digest).
         signature: Signature,
     },
-    /// "Send me what I don't have of this revolt."
-    Pull {
-        /// Which.
-        revolt: RevoltId,
-        /// What the asker has.
-        have: Fingerprint,
-        /// Where it stopped the last time.
-        cursor: Option<Cursor>,
-    },
-    /// "We differ; here is what I have of each stream."
-    Compare {
-        /// Which revolt.
-        revolt: RevoltId,
-        /// All streams.
-        streams: Vec<(StreamId, Fingerprint)>,
-    },
-    /// "Of these streams I have this", in version 1 of the conversation. Nobody asks so any more.
-    Want {
-        /// Which revolt.
-        revolt: RevoltId,
-        /// The streams that differ.
-        vectors: Vec<Vector>,
-    },
+    /// `Pull` of versions 1 and 2.
+    Retired4(Retired),
+    /// `Compare` of versions 1 and 2.
+    Retired5(Retired),
+    /// `Want` of version 1.
+    Retired6(Retired),
     /// Envelopes.
     Runs {
         /// Which revolt.
@@ -173,15 +152,8 @@ pub enum Frame {
         /// In an order in which they can be accepted.
         runs: Vec<Run>,
     },
-    /// Ends the answer to a pull.
-    Pulled {
-        /// Which revolt.
-        revolt: RevoltId,
-        /// Where to go on the next time.
-        cursor: Option<Cursor>,
-        /// There is more: pull again.
-        more: bool,
-    },
+    /// `Pulled` of versions 1 and 2.
+    Retired8(Retired),
     /// "I can't open what is encrypted with these."
     NeedKeys {
         /// Which revolt.
@@ -205,13 +177,8 @@ pub enum Frame {
     },
     /// Signed acknowledgements, to an author that is linked.
     Held(Held),
-    /// "Of these streams I have this; send what I lack."
-    Ask {
-        /// Which revolt.
-        revolt: RevoltId,
-        /// The streams that differ.
-        streams: Vec<Tips>,
-    },
+    /// `Ask` of version 2.
+    Retired13(Retired),
     /// "At these numbers I have these envelopes of a chain of which we have different ones." The receiver answers
     /// with numbers closer to the place where the chain parts, or with its own envelopes from there on.
     Parted {
@@ -224,7 +191,44 @@ pub enum Frame {
         /// Rising numbers, and what is there; at most [`MAX_MARKS`](crate::limits::MAX_MARKS).
         marks: Vec<(u64, Mark)>,
     },
+    /// "Send me what I don't have of this revolt."
+    Pull {
+        /// Which.
+        revolt: RevoltId,
+        /// What the asker has of acts, and of words.
+        have: [Option<Fingerprint>; 2],
+        /// Where it stopped the last time.
+        cursor: Option<Cursor>,
+    },
+    /// "Here we differ": the answer to a `Pull` whose cursor doesn't help, and to questions about ranges.
+    Compare {
+        /// Which revolt.
+        revolt: RevoltId,
+        /// The ranges.
+        splits: Vec<Split>,
+    },
+    /// Questions about ranges that differ.
+    Ask {
+        /// Which revolt.
+        revolt: RevoltId,
+        /// About ranges that don't overlap.
+        questions: Vec<Question>,
+        /// Leaves out what comes before: where the last answer stopped.
+        from: Option<Stop>,
+    },
+    /// Ends the answer to a `Pull` or an `Ask`.
+    Pulled {
+        /// Which revolt.
+        revolt: RevoltId,
+        /// Where to go on the next time, once all that differs has been asked for.
+        cursor: Option<Cursor>,
+        /// There is more from here on: ask again.
+        more: Option<Stop>,
+    },
 }
+
+/// Where an answer stopped: at a stream, the control stream before all others, and an author.
+pub type Stop = (StreamId, DeviceId);
 
 /// "My disk has these": the last envelope of each chain, all before it included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,6 +29,7 @@ pub mod ids;
 pub mod invite;
 pub mod limits;
 pub mod proof;
+pub mod range;
 pub mod role;
 pub mod seal;
 

@@ -12,11 +12,10 @@ use revnet_protocol::act::{
 };
 use revnet_protocol::envelope::{Body, Envelope, Header, Place, Run};
 use revnet_protocol::epoch::{BackLink, MeetSecret, SlotChunk, Tag, chunk_root, seal_slots};
-use revnet_protocol::frame::{
-    Cursor, Fingerprint, Frame, Gossip, Held, Mark, Refusal, Tip, Tips, Vector,
-};
+use revnet_protocol::frame::{Cursor, Fingerprint, Frame, Gossip, Held, Mark, Refusal, Tip, Tips};
 use revnet_protocol::invite::knock_digest;
 use revnet_protocol::proof::{Equivocation, SignedHeaders};
+use revnet_protocol::range::{FANOUT, Have, Part, Question, Range, Split};
 use revnet_protocol::role::{Ban, Grant, Overwrite, Role, Target, Timeout};
 use revnet_protocol::{
     ChannelId, Content, DeviceCert, DeviceId, DeviceKeys, DocId, EnvelopeId, EpochSecret, Event,
@@ -524,6 +523,17 @@ fn frames() {
         revolt: Some(revolt()),
         reason,
     };
+    let mut children = [None; FANOUT];
+    children[3] = Some(have);
+    let tips = Tips {
+        stream: stream(),
+        tips: vec![Tip {
+            device: Mark::from(&keys().id()),
+            seq: 300,
+            id: Mark([33; 16]),
+            forked: true,
+        }],
+    };
     let all = [
         (
             "hello",
@@ -547,43 +557,10 @@ fn frames() {
             },
         ),
         (
-            "pull",
-            Frame::Pull {
-                revolt: revolt(),
-                have,
-                cursor,
-            },
-        ),
-        (
-            "compare",
-            Frame::Compare {
-                revolt: revolt(),
-                streams: vec![(stream(), have)],
-            },
-        ),
-        (
-            "want",
-            Frame::Want {
-                revolt: revolt(),
-                vectors: vec![Vector {
-                    stream: stream(),
-                    tips: vec![(keys().id(), 3), (other(), 300)],
-                }],
-            },
-        ),
-        (
             "runs",
             Frame::Runs {
                 revolt: revolt(),
                 runs: vec![Run::pack(envelopes()).expect("consecutive")],
-            },
-        ),
-        (
-            "pulled",
-            Frame::Pulled {
-                revolt: revolt(),
-                cursor,
-                more: true,
             },
         ),
         (
@@ -612,27 +589,61 @@ fn frames() {
         ),
         ("held", Frame::Held(held)),
         (
-            "ask",
-            Frame::Ask {
-                revolt: revolt(),
-                streams: vec![Tips {
-                    stream: stream(),
-                    tips: vec![Tip {
-                        device: Mark::from(&keys().id()),
-                        seq: 300,
-                        id: Mark([33; 16]),
-                        forked: true,
-                    }],
-                }],
-            },
-        ),
-        (
             "parted",
             Frame::Parted {
                 revolt: revolt(),
                 stream: stream(),
                 device: keys().id(),
                 marks: vec![(1, Mark([34; 16])), (300, Mark([35; 16]))],
+            },
+        ),
+        (
+            "3_pull",
+            Frame::Pull {
+                revolt: revolt(),
+                have: [Some(have), None],
+                cursor,
+            },
+        ),
+        (
+            "3_compare",
+            Frame::Compare {
+                revolt: revolt(),
+                splits: vec![
+                    Split {
+                        range: Range::whole(Part::Acts),
+                        children: None,
+                    },
+                    Split {
+                        range: Range::around(Part::Words, 2, 0x1234_5678_9abc_def0),
+                        children: Some(children),
+                    },
+                ],
+            },
+        ),
+        (
+            "3_ask",
+            Frame::Ask {
+                revolt: revolt(),
+                questions: vec![
+                    Question {
+                        range: Range::around(Part::Acts, 16, 0x1234_5678_9abc_def0),
+                        have: Have::Tips(vec![tips]),
+                    },
+                    Question {
+                        range: Range::whole(Part::Words),
+                        have: Have::Split(children),
+                    },
+                ],
+                from: Some((stream(), other())),
+            },
+        ),
+        (
+            "3_pulled",
+            Frame::Pulled {
+                revolt: revolt(),
+                cursor,
+                more: Some((stream(), other())),
             },
         ),
     ];
@@ -645,7 +656,6 @@ fn frames() {
             | Frame::Knock { .. }
             | Frame::Pull { .. }
             | Frame::Compare { .. }
-            | Frame::Want { .. }
             | Frame::Runs { .. }
             | Frame::Pulled { .. }
             | Frame::NeedKeys { .. }
@@ -654,7 +664,29 @@ fn frames() {
             | Frame::Held(_)
             | Frame::Ask { .. }
             | Frame::Parted { .. } => {}
+            Frame::Retired4(never)
+            | Frame::Retired5(never)
+            | Frame::Retired6(never)
+            | Frame::Retired8(never)
+            | Frame::Retired13(never) => match *never {},
         }
+    }
+}
+
+/// What versions 1 and 2 of the conversation said is refused, and never taken for something else.
+#[test]
+fn retired_frames_are_none() {
+    for name in ["pull", "compare", "want", "pulled", "ask"] {
+        let fixture = format!("tests/snapshots/snapshots__frame_{name}.snap");
+        let fixture = std::fs::read_to_string(fixture).expect("it is kept");
+        let (_, hex) = fixture.rsplit_once("---\n").expect("a header is before it");
+        let digits: String = hex.split_whitespace().collect();
+        let bytes: Vec<u8> = (0..digits.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal"))
+            .collect();
+        assert!(!bytes.is_empty());
+        assert!(Frame::decode(&bytes).is_err(), "{name}");
     }
 }
 

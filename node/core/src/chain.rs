@@ -6,7 +6,7 @@ use revnet_crdt::change::DocTip;
 use revnet_protocol::envelope::Header;
 use revnet_protocol::frame::{Fingerprint, Mark, Tip};
 use revnet_protocol::hash::hash;
-use revnet_protocol::{ChannelId, DeviceId, EnvelopeId, Hlc, KeyId, RevoltId};
+use revnet_protocol::{ChannelId, DeviceId, EnvelopeId, Hlc, KeyId, RevoltId, encode};
 use serde::{Deserialize, Serialize};
 
 /// Why a chain is read no further for now.
@@ -101,7 +101,8 @@ pub(crate) struct Stream {
     pub(crate) branches: BTreeMap<DeviceId, Branch>,
     /// Of a control stream, where each envelope is: the device or the name of the branch, and its number.
     acts: BTreeMap<EnvelopeId, (DeviceId, u64)>,
-    fingerprint: Option<Fingerprint>,
+    /// Authors whose chains may have changed since [`Stream::take_changed`].
+    changed: BTreeSet<DeviceId>,
 }
 
 /// Where an act belongs in a control stream.
@@ -134,13 +135,13 @@ impl Stream {
             chains: BTreeMap::new(),
             branches: BTreeMap::new(),
             acts: BTreeMap::new(),
-            fingerprint: None,
+            changed: BTreeSet::new(),
         }
     }
 
     /// The chain of a device, or the branch of that name, to change it.
     pub(crate) fn chain_mut(&mut self, key: DeviceId) -> &mut Chain {
-        self.fingerprint = None;
+        self.changed.insert(self.author(key));
         match self.branches.get_mut(&key) {
             Some(branch) => &mut branch.chain,
             None => self.chains.entry(key).or_default(),
@@ -167,7 +168,7 @@ impl Stream {
 
     /// Keeps a branch.
     pub(crate) fn add_branch(&mut self, name: DeviceId, branch: Branch) {
-        self.fingerprint = None;
+        self.changed.insert(branch.device);
         self.branches.insert(name, branch);
     }
 
@@ -183,7 +184,8 @@ impl Stream {
         self.acts.get(id).copied()
     }
 
-    fn author(&self, key: DeviceId) -> DeviceId {
+    /// Whose chain or branch it is.
+    pub(crate) fn author(&self, key: DeviceId) -> DeviceId {
         self.branches.get(&key).map_or(key, |branch| branch.device)
     }
 
@@ -216,54 +218,45 @@ impl Stream {
         self.chains.values().map(|chain| chain.opened).sum()
     }
 
-    /// How far every chain is. In a control stream the branches count like chains, so that it doesn't show which
-    /// came first; in a channel the chain ends where it parts, and that it does is all that counts.
-    fn tips(&self) -> Vec<(DeviceId, u64, EnvelopeId, bool)> {
+    /// How far the chain of an author is. In a control stream the branches count like chains, so that it doesn't show
+    /// which came first; in a channel the chain ends where it parts, and that it does is all that counts.
+    pub(crate) fn tips(&self, author: &DeviceId) -> Vec<Tip> {
         let is_control = self.channel.is_none();
-        let chains = self.chains.iter().filter_map(|(device, chain)| {
-            let forked = chain.forked.is_some() && !is_control;
-            (chain.tip > 0 || forked).then_some((*device, chain.tip, chain.tip_id, forked))
-        });
-        if !is_control || self.branches.is_empty() {
-            return chains.collect();
-        }
-        let branches = self.branches.values();
-        let branches = branches.map(|b| (b.device, b.chain.tip, b.chain.tip_id, false));
-        let mut all: Vec<_> = chains.chain(branches).collect();
-        all.sort_unstable();
-        all
-    }
-
-    /// Summary of all tips. Tips name their whole history, so equal summaries mean equal chains.
-    pub(crate) fn fingerprint(&mut self) -> Fingerprint {
-        if let Some(fingerprint) = self.fingerprint {
-            return fingerprint;
-        }
-        let tips = self.tips();
-        let mut bytes = Vec::with_capacity(tips.len() * 73);
-        for (device, seq, id, forked) in tips {
-            bytes.extend_from_slice(&device.0);
-            bytes.extend_from_slice(&seq.to_le_bytes());
-            bytes.extend_from_slice(&id.0);
-            bytes.push(u8::from(forked));
-        }
-        *self.fingerprint.insert(Fingerprint::of(&[&bytes]))
-    }
-
-    /// What this node has of the stream.
-    pub(crate) fn marks(&self) -> Vec<Tip> {
-        let tips = self.tips().into_iter();
-        tips.map(|(device, seq, id, forked)| Tip {
-            device: (&device).into(),
-            seq,
-            id: (&id).into(),
+        let tip = |chain: &Chain, forked| Tip {
+            device: author.into(),
+            seq: chain.tip,
+            id: (&chain.tip_id).into(),
             forked,
-        })
-        .collect()
+        };
+        let mut tips = Vec::new();
+        if let Some(chain) = self.chains.get(author) {
+            let forked = chain.forked.is_some() && !is_control;
+            if chain.tip > 0 || forked {
+                tips.push(tip(chain, forked));
+            }
+        }
+        if is_control {
+            let branches = self.branches.values().filter(|b| b.device == *author);
+            tips.extend(branches.map(|branch| tip(&branch.chain, false)));
+            tips.sort_unstable_by_key(|tip| (tip.seq, tip.id));
+        }
+        tips
     }
 
-    /// What a node with these tips lacks.
-    pub(crate) fn lacking(&self, theirs: &[Tip]) -> Lacking {
+    /// Summary of all that is here of an author. Tips name their whole history, so equal summaries mean equal chains.
+    pub(crate) fn fingerprint(&self, author: &DeviceId) -> Option<Fingerprint> {
+        let tips = self.tips(author);
+        let some = !tips.is_empty();
+        some.then(|| Fingerprint::of(&[b"chain", &author.0, &encode(&tips)]))
+    }
+
+    /// The authors whose chains may have changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<DeviceId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What a node with these tips lacks of some authors.
+    pub(crate) fn lacking(&self, authors: &BTreeSet<DeviceId>, theirs: &[Tip]) -> Lacking {
         let mut by_device: BTreeMap<Mark, Vec<&Tip>> = BTreeMap::new();
         for tip in theirs {
             by_device.entry(tip.device).or_default().push(tip);
@@ -273,15 +266,22 @@ impl Stream {
             tips.map_or(&[][..], Vec::as_slice)
         };
         if self.channel.is_none() {
-            self.lacking_acts(tips_of)
+            self.lacking_acts(authors, tips_of)
         } else {
-            self.lacking_words(tips_of)
+            self.lacking_words(authors, tips_of)
         }
     }
 
-    fn lacking_words<'t>(&self, tips_of: impl Fn(&DeviceId) -> &'t [&'t Tip]) -> Lacking {
+    fn lacking_words<'t>(
+        &self,
+        authors: &BTreeSet<DeviceId>,
+        tips_of: impl Fn(&DeviceId) -> &'t [&'t Tip],
+    ) -> Lacking {
         let mut lacking = Lacking::default();
-        for (device, chain) in &self.chains {
+        for device in authors {
+            let Some(chain) = self.chains.get(device) else {
+                continue;
+            };
             let Some(tip) = tips_of(device).first() else {
                 lacking.ranges.push((*device, 1));
                 self.add_proof(device, &mut lacking);
@@ -308,25 +308,29 @@ impl Stream {
 
     /// Branches are told apart by what the other side names. A tip that is not known here and is further than
     /// everything here may well be the same history grown on: then the other way round will show.
-    fn lacking_acts<'t>(&self, tips_of: impl Fn(&DeviceId) -> &'t [&'t Tip]) -> Lacking {
+    fn lacking_acts<'t>(
+        &self,
+        authors: &BTreeSet<DeviceId>,
+        tips_of: impl Fn(&DeviceId) -> &'t [&'t Tip],
+    ) -> Lacking {
         let mut covered: BTreeMap<DeviceId, u64> = BTreeMap::new();
         let mut unknown: BTreeMap<DeviceId, u64> = BTreeMap::new();
-        let authors: BTreeSet<DeviceId> = self.chains.keys().copied().collect();
         for author in authors {
-            for tip in tips_of(&author) {
+            for tip in tips_of(author) {
                 let first = EnvelopeId(tip.id.lowest());
                 let found = self.acts.range(first..).next();
                 match found.filter(|(id, _)| Mark::from(*id) == tip.id) {
                     Some((_, (key, seq))) => self.cover(*key, *seq, &mut covered),
                     None => {
-                        let furthest = unknown.entry(author).or_default();
+                        let furthest = unknown.entry(*author).or_default();
                         *furthest = (*furthest).max(tip.seq);
                     }
                 }
             }
         }
         let mut lacking = Lacking::default();
-        for (key, chain) in self.read_chains() {
+        let of_these = |key: &DeviceId| authors.contains(&self.author(*key));
+        for (key, chain) in self.read_chains().filter(|(key, _)| of_these(key)) {
             let have = covered.get(key).copied().unwrap_or(0);
             let ahead = unknown.get(&self.author(*key)).copied().unwrap_or(0);
             if have < chain.tip && ahead <= chain.tip {

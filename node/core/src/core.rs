@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use revnet_protocol::envelope::Envelope;
-use revnet_protocol::frame::Mark;
+use revnet_protocol::frame::{Fingerprint, Mark};
 use revnet_protocol::{
     ChannelId, DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hlc, RevoltId, StreamId, UserId,
 };
@@ -22,6 +22,8 @@ use crate::mutant::is_impatient;
 use crate::query::LogJob;
 use crate::revolt::Revolt;
 use crate::storage::{Answer, Boot, Query, Space, StorageError, Write};
+use crate::sync::Summary;
+use crate::turn::Turn;
 use crate::write::{SealJob, Submission};
 
 /// Who this node is.
@@ -56,7 +58,11 @@ pub(crate) enum Waiting {
         max: usize,
     },
     /// The arrival log for a peer.
-    Arrivals { peer: DeviceId, revolt: RevoltId },
+    Arrivals {
+        peer: DeviceId,
+        revolt: RevoltId,
+        have: [Option<Fingerprint>; 2],
+    },
     /// Stored envelopes that can now be read.
     Reopen { revolt: RevoltId },
     /// Own envelopes at the places of a peer's.
@@ -110,6 +116,8 @@ pub(crate) enum Timer {
     Expel(RevoltId),
     /// Confirm joins that nobody has confirmed.
     Confirm(RevoltId),
+    /// Look whether another peer should bring what is missing.
+    Turn(RevoltId),
     /// Topics and meeting keys change with the day; invites expire.
     Housekeeping,
 }
@@ -125,6 +133,7 @@ impl Timer {
             Self::Rotate(_) => "rotate",
             Self::Expel(_) => "expel",
             Self::Confirm(_) => "confirm",
+            Self::Turn(_) => "turn",
             Self::Housekeeping => "housekeeping",
         }
     }
@@ -150,6 +159,10 @@ pub struct Core {
     pub(crate) nonces: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
     pub(crate) revolts: BTreeMap<RevoltId, Revolt>,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
+    /// What is here of each revolt, for comparing.
+    pub(crate) summaries: BTreeMap<RevoltId, Summary>,
+    /// Who brings what is missing of a revolt.
+    pub(crate) turns: BTreeMap<RevoltId, Turn>,
     /// Stored chains of streams that aren't known yet.
     pub(crate) unplaced: BTreeMap<StreamId, Vec<(DeviceId, Chain)>>,
     /// And branches, by name.
@@ -194,6 +207,8 @@ impl Core {
             nonces: BTreeMap::new(),
             revolts: BTreeMap::new(),
             streams: BTreeMap::new(),
+            summaries: BTreeMap::new(),
+            turns: BTreeMap::new(),
             unplaced: BTreeMap::new(),
             unplaced_branches: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -267,6 +282,7 @@ impl Core {
                 Timer::Rotate(revolt) => self.rotate_if_due(revolt),
                 Timer::Expel(revolt) => self.expel(revolt),
                 Timer::Confirm(revolt) => self.confirm_joins(revolt),
+                Timer::Turn(revolt) => self.watch_turn(revolt),
                 Timer::Housekeeping => self.housekeeping(),
             }
         }
@@ -468,9 +484,9 @@ impl Core {
                 self.loaded_for(&peer);
                 self.serve_loaded(peer, revolt, ranges, max, envelopes, complete);
             }
-            (Waiting::Arrivals { peer, revolt }, Answer::Arrivals(arrivals)) => {
+            (Waiting::Arrivals { peer, revolt, have }, Answer::Arrivals(arrivals)) => {
                 self.loaded_for(&peer);
-                self.arrivals_loaded(peer, revolt, &arrivals);
+                self.arrivals_loaded(peer, revolt, have, &arrivals);
             }
             (Waiting::Reopen { revolt }, Answer::Envelopes { envelopes, .. }) => {
                 self.reopen_loaded(revolt, envelopes);

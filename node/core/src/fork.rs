@@ -14,8 +14,8 @@ use crate::command::{Notice, Place};
 use crate::core::{Core, Waiting};
 use crate::mutant::{Mutant, is_active};
 use crate::receive::branch_key;
+use crate::serve::{STRETCH_BYTES, pack};
 use crate::storage::{Query, Space, Write};
-use crate::sync::{STRETCH_BYTES, pack};
 
 /// A chain of which a peer seems to have another one.
 #[derive(Clone, Copy, Debug)]

@@ -12,26 +12,7 @@ use crate::command::Notice;
 use crate::core::{ANTI_ENTROPY, Core, GOSSIP_SETTLES, Timer};
 use crate::fork::Suspect;
 use crate::io::{Effect, SECOND};
-
-/// How far a pull from a peer has come.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Pull {
-    /// Asked, and not yet answered to the end.
-    pub(crate) under_way: bool,
-    /// To be asked as soon as another answer is complete: too much is under way on the link.
-    pub(crate) waits: bool,
-    /// Asked for again meanwhile.
-    pub(crate) again: bool,
-    /// Something came since the last question that was not here. Who brings nothing new is not asked on.
-    pub(crate) took: bool,
-    /// An answer came since the last comparison was due.
-    pub(crate) answers: bool,
-    /// Something that came could not be taken: the cursor would skip it.
-    pub(crate) dropped: bool,
-    /// The streams that differ, to ask on for without comparing again. While the acts are among them, only those are
-    /// asked for: whoever may write and read is settled before any words come, and doesn't wait for them.
-    pub(crate) differing: Vec<StreamId>,
-}
+use crate::pull::Pull;
 
 /// How far serving a peer has come.
 #[derive(Clone, Debug, Default)]
@@ -132,7 +113,10 @@ impl Core {
 
     pub(crate) fn link_down(&mut self, peer: DeviceId) {
         self.disarm(Timer::AntiEntropy(peer));
-        if self.links.remove(&peer).is_some() {
+        if let Some(link) = self.links.remove(&peer) {
+            for revolt in link.pulls.keys() {
+                self.end_turn(peer, *revolt);
+            }
             self.notice(Notice::PeersChanged);
             self.lost(peer);
         }
@@ -174,9 +158,12 @@ impl Core {
                 have,
                 cursor,
             } => self.pulled_from(peer, revolt, have, cursor),
-            Frame::Compare { revolt, streams } => self.compare(peer, revolt, &streams),
-            Frame::Want { .. } => self.blame(peer, "asked in the words of version 1"),
-            Frame::Ask { revolt, streams } => self.asked(peer, revolt, &streams),
+            Frame::Compare { revolt, splits } => self.compare(peer, revolt, &splits),
+            Frame::Ask {
+                revolt,
+                questions,
+                from,
+            } => self.asked(peer, revolt, &questions, from),
             Frame::Parted {
                 revolt,
                 stream,
@@ -201,6 +188,11 @@ impl Core {
             Frame::Keys { revolt, chunks } => self.keys(peer, revolt, &chunks),
             Frame::Refused { revolt, reason } => self.refused(peer, revolt, reason),
             Frame::Held(held) => self.held(peer, &held),
+            Frame::Retired4(never)
+            | Frame::Retired5(never)
+            | Frame::Retired6(never)
+            | Frame::Retired8(never)
+            | Frame::Retired13(never) => match never {},
         }
     }
 
@@ -430,6 +422,7 @@ impl Core {
         if let Some(pull) = link.pulls.get_mut(&revolt) {
             pull.under_way = false;
         }
+        self.end_turn(peer, revolt);
         self.pull_next(peer);
         let proved = self
             .links

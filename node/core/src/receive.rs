@@ -11,8 +11,8 @@ use crate::command::{Notice, Place};
 use crate::core::{ACKNOWLEDGE_AFTER, Core, Timer, Waiting};
 use crate::io::{Effect, Verdict};
 use crate::mutant::{Mutant, is_active};
+use crate::serve::STRETCH_BYTES;
 use crate::storage::{Query, RowKind, Space, Write};
-use crate::sync::STRETCH_BYTES;
 
 /// More new messages than this in one answer are announced as growth, not one by one.
 const ANNOUNCE: usize = 16;
@@ -110,6 +110,9 @@ impl Core {
         {
             pull.took |= took;
             pull.answers |= took;
+        }
+        if took {
+            self.brought(peer, revolt);
         }
         self.finish(revolt, gathered);
         for (stream, envelopes) in parted {

@@ -1,6 +1,6 @@
 //! A revolt as this node knows it: its control graph, its secrets, its outbox, its way in.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use revnet_crdt::authority::{Authority, Epoch};
 use revnet_protocol::act::{Audience, Level};
@@ -46,6 +46,8 @@ pub(crate) struct Record {
 pub(crate) struct Revolt {
     pub(crate) id: RevoltId,
     pub(crate) control: StreamId,
+    /// The control stream, and those of all channels that exist.
+    pub(crate) streams: BTreeSet<StreamId>,
     pub(crate) authority: Authority,
     pub(crate) secrets: BTreeMap<KeyId, EpochSecret>,
     pub(crate) chunks: BTreeMap<KeyId, Vec<SlotChunk>>,
@@ -70,6 +72,7 @@ impl Revolt {
         Self {
             id,
             control: StreamId::control(&id),
+            streams: BTreeSet::from([StreamId::control(&id)]),
             authority: Authority::new(id),
             secrets: BTreeMap::new(),
             chunks: BTreeMap::new(),
@@ -339,11 +342,13 @@ impl Core {
 
     /// Makes streams for channels that have appeared.
     pub(crate) fn refresh_channels(&mut self, id: RevoltId) {
-        let Some(revolt) = self.revolts.get(&id) else {
+        let Some(revolt) = self.revolts.get_mut(&id) else {
             return;
         };
+        revolt.streams = BTreeSet::from([revolt.control]);
         for channel in revolt.authority.state().channels.keys() {
             let stream = StreamId::channel(&id, channel);
+            revolt.streams.insert(stream);
             self.streams
                 .entry(stream)
                 .or_insert_with(|| Stream::new(id, Some(*channel)));
@@ -449,6 +454,8 @@ impl Core {
                 key: crate::sync::cursor_key(&id, &peer),
             });
         }
+        self.summaries.remove(&id);
+        self.turns.remove(&id);
         self.drop_topics(id);
         self.store(writes, None);
         if !revolt.record.leaving {

@@ -153,7 +153,7 @@ impl Wire {
                     let node = actor.node;
                     self.fail(|| format!("node {node} gave a cursor ahead of its disk"));
                 }
-                return !more;
+                return more.is_none();
             }
             Ok(_) => {}
             Err(error) => self.fail(|| format!("node {} sent no frame: {error}", actor.node)),

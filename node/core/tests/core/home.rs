@@ -377,6 +377,45 @@ pub(crate) fn talk_and(a: &mut Home, b: &mut Home, mut see: impl FnMut(&[Frame])
     }
 }
 
+/// Carries frames between all nodes that are linked, those that `passes` lets through, until none has any.
+pub(crate) fn talk_among(homes: &mut [Home], mut passes: impl FnMut(usize, usize, &Frame) -> bool) {
+    let devices: Vec<_> = homes.iter().map(Home::device).collect();
+    loop {
+        let mut frames = Vec::new();
+        for (from, home) in homes.iter_mut().enumerate() {
+            let out = std::mem::take(&mut home.out);
+            frames.extend(out.into_iter().map(|(to, bytes)| (from, to, bytes)));
+        }
+        if frames.is_empty() {
+            return;
+        }
+        for (from, device, bytes) in frames {
+            let to = devices
+                .iter()
+                .position(|to| *to == device)
+                .expect("one of them");
+            if passes(from, to, &Frame::decode(&bytes).expect("its own")) {
+                let peer = devices[from];
+                homes[to].input(Input::Frame { peer, bytes });
+            }
+        }
+    }
+}
+
+/// Long texts of which none is like another.
+pub(crate) fn pages(count: usize) -> Vec<String> {
+    let mut noise = 1_u64;
+    let mut word = || {
+        noise = noise
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        format!("{noise:016x}")
+    };
+    (0..count)
+        .map(|_| (0..80).map(|_| word()).collect())
+        .collect()
+}
+
 /// Lets `guest` join by a link of `host`'s; both stay linked.
 pub(crate) fn join(host: &mut Home, guest: &mut Home, at: Place) {
     let link_text = host.invite(at.revolt);

@@ -12,3 +12,4 @@ mod leaving;
 mod pacing;
 mod rebuild;
 mod restored;
+mod turns;

@@ -1,10 +1,10 @@
 //! How much one link may ask for at once.
 
 use revnet_core::command::{Command, Reply};
-use revnet_protocol::StreamId;
-use revnet_protocol::frame::{Frame, Refusal, Tips};
+use revnet_protocol::frame::{Frame, Refusal};
+use revnet_protocol::range::{Have, Part, Question, Range};
 
-use crate::home::{Home, greet, join, part, stream, talk, talk_and};
+use crate::home::{Home, greet, join, pages, part, talk, talk_and};
 
 /// More than are pulled at once.
 const MANY: usize = 40;
@@ -44,12 +44,13 @@ fn a_member_who_asks_without_end_is_put_off() {
     ada.hold_answers(true);
     let want = Frame::Ask {
         revolt: at.revolt,
-        streams: [stream(at), StreamId::control(&at.revolt)]
-            .map(|stream| Tips {
-                stream,
-                tips: Vec::new(),
+        questions: [Part::Acts, Part::Words]
+            .map(|part| Question {
+                range: Range::whole(part),
+                have: Have::Tips(Vec::new()),
             })
             .into(),
+        from: None,
     };
     for _ in 0..500 {
         eve.slip(&mut ada, &want);
@@ -70,16 +71,7 @@ fn a_member_who_asks_without_end_is_put_off() {
 fn a_newcomer_is_in_before_the_words_of_years_are_there() {
     let (mut ada, mut ben) = (Home::new(1), Home::new(2));
     let at = ada.found();
-    let mut noise = 1_u64;
-    let mut word = || {
-        noise = noise
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        format!("{noise:016x}")
-    };
-    let page: Vec<String> = (0..800)
-        .map(|_| (0..80).map(|_| word()).collect())
-        .collect();
+    let page = pages(800);
     for text in &page {
         ada.say(at, text);
     }
