@@ -61,21 +61,24 @@ impl Core {
             stream,
             device: first.device,
         };
-        let query = self.history_from(&suspect, first.seq);
+        // Who leaves early is gone once the first acts are read.
+        let Some(query) = self.history_from(&suspect, first.seq) else {
+            return;
+        };
         let theirs = theirs.into_iter().map(Authentic::into_envelope).collect();
         self.load_about(suspect, query, Waiting::Fork { suspect, theirs });
     }
 
     /// A chain from a number on. If it parts later, its last signature may be in what proves that.
-    fn history_from(&self, suspect: &Suspect, seq: u64) -> Query {
+    fn history_from(&self, suspect: &Suspect, seq: u64) -> Option<Query> {
         let Suspect { stream, device, .. } = *suspect;
-        let branches = self.streams[&stream].branches.iter();
+        let branches = self.streams.get(&stream)?.branches.iter();
         let proof = branches.filter(|(_, branch)| branch.device == device);
         let proof = proof.map(|(name, _)| (stream, *name, 1));
-        Query::Ranges {
+        Some(Query::Ranges {
             ranges: [(stream, device, seq)].into_iter().chain(proof).collect(),
             max_bytes: STRETCH_BYTES,
-        }
+        })
     }
 
     /// Asks the store about a chain, unless the peer has too many questions open.
@@ -127,6 +130,7 @@ impl Core {
         known.chains.get(&self.device())
     }
 
+    /// The chain in question, if it is here. The revolt may have been forgotten while the store was asked.
     fn suspected(&self, suspect: &Suspect) -> Option<&Chain> {
         let known = self.streams.get(&suspect.stream)?;
         known.channel?;
@@ -263,7 +267,8 @@ impl Core {
         let marks: Vec<_> = read
             .map(|envelope| (envelope.header.seq, Mark::from(&envelope.header.id())))
             .collect();
-        if self.may_read(&peer, &revolt).is_err() || marks.is_empty() {
+        let is_here = self.suspected(&suspect).is_some();
+        if marks.is_empty() || !is_here || self.may_read(&peer, &revolt).is_err() {
             return;
         }
         self.send(
@@ -307,6 +312,9 @@ impl Core {
         marks: &[(u64, Mark)],
         own: &[Option<Vec<u8>>],
     ) {
+        if self.suspected(&suspect).is_none() {
+            return;
+        }
         let (mut low, mut high) = (0, None);
         for ((seq, mark), own) in marks.iter().zip(own) {
             let own = own.as_ref().and_then(|bytes| Envelope::decode(bytes).ok());
@@ -322,8 +330,9 @@ impl Core {
             None => {}
             Some(high) if high > low + 1 => self.search(suspect, low, high),
             Some(high) => {
-                let query = self.history_from(&suspect, high);
-                self.load_about(suspect, query, Waiting::Beside { suspect });
+                if let Some(query) = self.history_from(&suspect, high) {
+                    self.load_about(suspect, query, Waiting::Beside { suspect });
+                }
             }
         }
     }
@@ -332,7 +341,8 @@ impl Core {
     pub(crate) fn beside_loaded(&mut self, suspect: Suspect, envelopes: Vec<Vec<u8>>) {
         let Suspect { peer, revolt, .. } = suspect;
         let runs = pack(envelopes, None);
-        if !runs.is_empty() && self.may_read(&peer, &revolt).is_ok() {
+        let is_here = self.suspected(&suspect).is_some();
+        if !runs.is_empty() && is_here && self.may_read(&peer, &revolt).is_ok() {
             self.send(peer, &Frame::Runs { revolt, runs });
         }
     }

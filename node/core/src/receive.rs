@@ -321,8 +321,11 @@ impl Core {
         event: &Event,
         envelope: &Envelope,
     ) {
-        let (revolt, Some(channel)) = (self.streams[&stream].revolt, self.streams[&stream].channel)
-        else {
+        // Own words may become durable when their revolt was left and is being joined again.
+        let Some(known) = self.streams.get(&stream) else {
+            return;
+        };
+        let (revolt, Some(channel)) = (known.revolt, known.channel) else {
             return;
         };
         if let Some(target) = event.target() {

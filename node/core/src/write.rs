@@ -208,7 +208,8 @@ impl Core {
         let Some(revolt) = self.revolts.get(&at.revolt) else {
             return false;
         };
-        if !self.is_at_own_end(&StreamId::channel(&at.revolt, &at.channel)) {
+        let stream = StreamId::channel(&at.revolt, &at.channel);
+        if !self.streams.contains_key(&stream) || !self.is_at_own_end(&stream) {
             return false;
         }
         let audience = revolt.authority.state().audience_of(&at.channel);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use revnet_core::command::{Command, Draft, MessageView, Notice, Place, Reply, Sent};
 use revnet_core::storage::memory::MemoryStorage;
-use revnet_core::storage::{Answer, Boot, Direction, Query, Storage as _, Write};
+use revnet_core::storage::{Answer, Boot, Direction, Query, Storage as _, StorageError, Write};
 use revnet_core::{Core, Effect, Identity, Input, MILLI, Mono, SECOND, Verdict};
 use revnet_protocol::act::Settings;
 use revnet_protocol::frame::Frame;
@@ -30,7 +30,7 @@ pub(crate) struct Home {
     refused: Vec<(u64, String)>,
     out: Vec<(DeviceId, Vec<u8>)>,
     holds: bool,
-    held: Vec<(u64, Query)>,
+    held: Vec<(u64, Result<Answer, StorageError>)>,
     /// Whom it blamed, and for what.
     pub(crate) blamed: Vec<(DeviceId, &'static str)>,
     /// Messages that it told its listeners of.
@@ -260,16 +260,15 @@ impl Home {
         to.input(Input::Frame { peer, bytes });
     }
 
-    /// Lets its store answer questions late, or gives all answers that are due.
+    /// Lets its store's answers come late, or gives all that are due. They tell how the store was when it was asked.
     pub(crate) fn hold_answers(&mut self, hold: bool) {
         self.holds = hold;
-        for (id, query) in std::mem::take(&mut self.held) {
-            let answer = self.storage.query(&query);
+        for (id, answer) in std::mem::take(&mut self.held) {
             self.input(Input::Loaded { id, answer });
         }
     }
 
-    /// Questions to its store that wait for an answer.
+    /// Answers of its store that wait.
     pub(crate) fn held_answers(&self) -> usize {
         self.held.len()
     }
@@ -293,9 +292,12 @@ impl Home {
         while let Some(effect) = self.core.poll_effect() {
             match effect {
                 Effect::Store { id, writes } => self.commit(id, writes),
-                Effect::Load { id, query } if self.holds => self.held.push((id, query)),
                 Effect::Load { id, query } => {
                     let answer = self.storage.query(&query);
+                    if self.holds {
+                        self.held.push((id, answer));
+                        continue;
+                    }
                     self.core.handle(Input::Loaded { id, answer }, self.now);
                 }
                 Effect::Send { peer, bytes } => self.out.push((peer, bytes)),

@@ -1,9 +1,11 @@
 //! A goodbye reaches those who stay, even if nobody could hear it at first.
 
 use revnet_core::command::{Command, Place, Reply};
-use revnet_core::storage::{Boot, Space};
+use revnet_core::storage::{Boot, Direction, Space};
+use revnet_protocol::frame::{Frame, Mark};
+use revnet_protocol::range::{Have, Part, Question, Range};
 
-use crate::home::{Home, join, link, part, talk};
+use crate::home::{Home, join, link, part, stream, talk};
 
 fn listed(home: &mut Home) -> usize {
     let Reply::Revolts(revolts) = home.ask(Command::ListRevolts) else {
@@ -64,4 +66,58 @@ fn the_last_one_leaves_nothing_behind() {
     let revolt = ada.found().revolt;
     ada.ask(Command::LeaveRevolt { revolt });
     assert_eq!((listed(&mut ada), kept(&ada)), (0, 0));
+}
+
+/// Questions of all kinds that make a node ask its store.
+fn questions(ada: &Home, at: Place) -> Vec<Frame> {
+    let revolt = at.revolt;
+    let marks = |seq| vec![(seq, Mark([7; 16]))];
+    let parted = |seq| Frame::Parted {
+        revolt,
+        stream: stream(at),
+        device: ada.device(),
+        marks: marks(seq),
+    };
+    let ask = Frame::Ask {
+        revolt,
+        questions: vec![Question {
+            range: Range::whole(Part::Words),
+            have: Have::Tips(Vec::new()),
+        }],
+        from: None,
+    };
+    vec![parted(1), parted(2), ask]
+}
+
+#[test]
+fn answers_of_the_store_that_come_after_the_revolt_is_gone_are_let_go() {
+    let (mut ada, mut ben, at) = pair();
+    for text in ["one", "two", "three"] {
+        ada.say(at, text);
+    }
+    part(&mut ada, &mut ben);
+    link(&mut ada, &mut ben);
+    assert_eq!(ben.texts(at).len(), 3);
+    ben.hold_answers(true);
+    for frame in questions(&ada, at) {
+        ada.slip(&mut ben, &frame);
+    }
+    let limit = 10;
+    let log = ben.begin(Command::Log {
+        at,
+        from: None,
+        direction: Direction::Before,
+        limit,
+    });
+    assert!(ben.held_answers() >= 4);
+    ben.begin(Command::LeaveRevolt { revolt: at.revolt });
+    for _ in 0..3 {
+        talk(&mut ada, &mut ben);
+        ada.pass(1000);
+        ben.pass(1000);
+    }
+    assert_eq!(kept(&ben), 0, "it is forgotten");
+    ben.hold_answers(false);
+    assert!(ben.answered(log));
+    assert_eq!(ada.blamed, []);
 }
