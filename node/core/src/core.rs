@@ -48,8 +48,11 @@ pub(crate) enum Waiting {
     Received {
         chains: Vec<(StreamId, DeviceId, u64, EnvelopeId)>,
     },
-    /// Nonces of a submission.
-    Nonces(Box<Submission>),
+    /// Nonces of a submission, which may wait for words before it when they are known.
+    Nonces {
+        submission: Box<Submission>,
+        values: Option<Vec<Option<Vec<u8>>>>,
+    },
     /// Envelopes for a peer.
     Serve {
         peer: DeviceId,
@@ -157,6 +160,9 @@ pub struct Core {
     arriving: BTreeMap<u64, u64>,
     /// Nonces that a question asked before may have missed: their batch and what they became.
     pub(crate) nonces: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
+    /// Words on their way to being sealed, by channel in the order in which they were accepted: their numbers in
+    /// `waiting`.
+    pub(crate) departing: BTreeMap<StreamId, VecDeque<u64>>,
     pub(crate) revolts: BTreeMap<RevoltId, Revolt>,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
     /// What is here of each revolt, for comparing.
@@ -184,7 +190,7 @@ pub struct Core {
     started: Mono,
     effects: VecDeque<Effect>,
     timers: BTreeSet<(Mono, Timer)>,
-    waiting: BTreeMap<u64, Waiting>,
+    pub(crate) waiting: BTreeMap<u64, Waiting>,
     next_id: u64,
     failed: Option<StorageError>,
 }
@@ -205,6 +211,7 @@ impl Core {
             arrivals: boot.position,
             arriving: BTreeMap::new(),
             nonces: BTreeMap::new(),
+            departing: BTreeMap::new(),
             revolts: BTreeMap::new(),
             streams: BTreeMap::new(),
             summaries: BTreeMap::new(),
@@ -394,10 +401,17 @@ impl Core {
         }
     }
 
-    pub(crate) fn load(&mut self, query: Query, then: Waiting) {
+    /// Asks the store, and gives the number of the question.
+    pub(crate) fn load(&mut self, query: Query, then: Waiting) -> u64 {
+        let id = self.wait(then);
+        self.effect(Effect::Load { id, query });
+        id
+    }
+
+    pub(crate) fn wait(&mut self, then: Waiting) -> u64 {
         let id = self.number();
         self.waiting.insert(id, then);
-        self.effect(Effect::Load { id, query });
+        id
     }
 
     pub(crate) fn put(space: Space, key: Vec<u8>, value: Vec<u8>) -> Write {
@@ -432,7 +446,7 @@ impl Core {
                 | Waiting::Export { command, .. }
                 | Waiting::Target { command, .. } => Some(command),
                 Waiting::Sealed(job) => job.command(),
-                Waiting::Nonces(submission) => submission.command,
+                Waiting::Nonces { submission, .. } => submission.command,
                 Waiting::Log(job) => Some(job.command),
                 _ => None,
             };
@@ -466,8 +480,8 @@ impl Core {
             }
         };
         match (waiting, answer) {
-            (Waiting::Nonces(submission), Answer::Values(values)) => {
-                self.nonces_loaded(*submission, values);
+            (Waiting::Nonces { submission, .. }, Answer::Values(values)) => {
+                self.nonces_loaded(id, submission, values);
             }
             (
                 Waiting::Serve {

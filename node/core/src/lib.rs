@@ -13,6 +13,7 @@ mod commands;
 mod confirm;
 mod connect;
 mod core;
+mod departing;
 mod expel;
 mod fork;
 mod held;

@@ -434,10 +434,13 @@ impl Core {
                 space: Space::Branch,
                 key: crate::receive::branch_key(&stream, name),
             }));
-            for (number, _) in revolt.outbox.get(&stream).into_iter().flatten() {
+            let queue = revolt.outbox.get(&stream).into_iter().flatten();
+            let mut numbers: Vec<u64> = queue.map(|(number, _)| *number).collect();
+            numbers.extend(self.turn_away(&stream));
+            for number in numbers {
                 writes.push(crate::storage::Write::Remove {
                     space: Space::Outbox,
-                    key: crate::write::outbox_key(&stream, *number),
+                    key: crate::write::outbox_key(&stream, number),
                 });
             }
             writes.push(crate::storage::Write::Forget { stream });

@@ -290,7 +290,8 @@ impl Core {
     /// Asks the store something for a peer, unless the peer has too many questions open.
     fn load_for(&mut self, peer: DeviceId, revolt: RevoltId, query: Query, then: Waiting) {
         if self.may_load_for(&peer) {
-            return self.load(query, then);
+            self.load(query, then);
+            return;
         }
         self.refuse(peer, revolt, Refusal::Busy);
     }

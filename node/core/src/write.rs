@@ -20,7 +20,7 @@ use crate::core::{Core, SHOW_AHEAD_MS, Waiting as Wait};
 use crate::io::Effect;
 use crate::mutant::{Mutant, is_active};
 use crate::receive::index;
-use crate::storage::{Query, Space, Write};
+use crate::storage::{Space, Write};
 
 /// Most events sealed in one batch.
 const SEAL_BATCH: usize = 512;
@@ -105,7 +105,7 @@ impl SealJob {
 
 /// What the store remembers of a nonce.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-enum Nonce {
+pub(crate) enum Nonce {
     Sealed(MessageId),
     Pending(u64),
 }
@@ -115,7 +115,7 @@ pub(crate) fn nonce_hash(nonce: &str) -> [u8; 32] {
     hash::hash("revnet/v1/local/nonce", &[nonce.as_bytes()]).0
 }
 
-fn nonce_key(stream: &StreamId, nonce: &[u8; 32]) -> Vec<u8> {
+pub(crate) fn nonce_key(stream: &StreamId, nonce: &[u8; 32]) -> Vec<u8> {
     [stream.0, *nonce].concat()
 }
 
@@ -124,86 +124,9 @@ pub(crate) fn outbox_key(stream: &StreamId, number: u64) -> Vec<u8> {
 }
 
 impl Core {
-    /// Takes events in: sealed at once if somebody can hear them, else kept in the outbox.
-    pub(crate) fn submit(&mut self, submission: Submission) {
-        let keys: Vec<_> = submission
-            .items
-            .iter()
-            .flat_map(|item| {
-                let reply = match &item.words {
-                    Words::Message { reply_to_nonce, .. } => *reply_to_nonce,
-                    _ => None,
-                };
-                [item.nonce, reply]
-            })
-            .flatten()
-            .map(|nonce| nonce_key(&submission.stream, &nonce))
-            .collect();
-        if keys.is_empty() {
-            return self.nonces_loaded(submission, Vec::new());
-        }
-        let query = Query::GetMany {
-            space: Space::Nonce,
-            keys,
-        };
-        self.load(query, Wait::Nonces(Box::new(submission)));
-    }
-
-    pub(crate) fn nonces_loaded(&mut self, submission: Submission, values: Vec<Option<Vec<u8>>>) {
-        let mut values = values.into_iter();
-        let mut known = BTreeMap::new();
-        for item in &submission.items {
-            let reply = match &item.words {
-                Words::Message { reply_to_nonce, .. } => *reply_to_nonce,
-                _ => None,
-            };
-            for nonce in [item.nonce, reply].into_iter().flatten() {
-                let stored = values.next().flatten();
-                let fresh = self.nonces.get(&nonce_key(&submission.stream, &nonce));
-                let value = fresh
-                    .map(|(_, value)| value.clone())
-                    .or(stored)
-                    .and_then(|bytes| decode::<Nonce>(&bytes, 128).ok());
-                if let Some(value) = value {
-                    known.insert(nonce, value);
-                }
-            }
-        }
-        let revolt = submission.at.revolt;
-        if !self.revolts.contains_key(&revolt) {
-            if let Some(command) = submission.command {
-                self.reply(command, Err(CommandError::NotFound("revolt")));
-            }
-            return;
-        }
-        // What waits in the outbox goes first, whatever came after it.
-        let queued = self.revolts[&revolt]
-            .outbox
-            .get(&submission.stream)
-            .is_some_and(|q| !q.is_empty());
-        let from_outbox = !submission.numbers.is_empty();
-        if self.may_transmit(&submission.at) && (from_outbox || !queued) {
-            self.seal_all(submission, known);
-        } else if from_outbox {
-            // The way closed while the nonces were looked up: put them back in front.
-            let queue = self
-                .revolts
-                .get_mut(&revolt)
-                .expect("checked above")
-                .outbox
-                .entry(submission.stream);
-            let queue = queue.or_default();
-            for pair in submission.numbers.into_iter().zip(submission.items).rev() {
-                queue.push_front(pair);
-            }
-        } else {
-            self.keep_all(submission, &known);
-        }
-    }
-
     /// Whether words may get their place now: a member was heard to the end, or there is nobody else, and there is
     /// a secret that only the right people hold.
-    fn may_transmit(&mut self, at: &Place) -> bool {
+    pub(crate) fn may_transmit(&mut self, at: &Place) -> bool {
         let now = self.unix_ms();
         let Some(revolt) = self.revolts.get(&at.revolt) else {
             return false;
@@ -227,11 +150,12 @@ impl Core {
                 self.rotate(at.revolt, due);
             }
         }
-        self.revolts[&at.revolt].secret_for(&audience).is_some()
+        let revolt = self.revolts.get(&at.revolt);
+        revolt.is_some_and(|revolt| revolt.secret_for(&audience).is_some())
     }
 
     /// Keeps events for later.
-    fn keep_all(&mut self, submission: Submission, known: &BTreeMap<[u8; 32], Nonce>) {
+    pub(crate) fn keep_all(&mut self, submission: Submission, known: &BTreeMap<[u8; 32], Nonce>) {
         let Submission {
             command,
             at,
@@ -240,10 +164,12 @@ impl Core {
             tells,
             ..
         } = submission;
-        let revolt = self
-            .revolts
-            .get_mut(&at.revolt)
-            .expect("checked by the caller");
+        let Some(revolt) = self.revolts.get_mut(&at.revolt) else {
+            if let Some(command) = command {
+                self.reply(command, Err(CommandError::NotFound("revolt")));
+            }
+            return;
+        };
         if revolt.outbox_len() + items.len() > MAX_OUTBOX {
             if let Some(command) = command {
                 self.reply(command, Err(CommandError::Busy));
@@ -292,8 +218,6 @@ impl Core {
             reply: Box::new(reply),
         });
         self.store(writes, then);
-        // The way may have opened while the nonces were looked up.
-        self.flush_outbox(at.revolt);
     }
 
     pub(crate) fn restore_outbox(&mut self, key: &[u8], value: &[u8]) {
@@ -332,9 +256,9 @@ impl Core {
         };
         let waiting = revolt.outbox.iter().filter(|(_, queue)| !queue.is_empty());
         let waiting: Vec<StreamId> = waiting.map(|(stream, _)| *stream).collect();
-        let mut parts = Vec::new();
-        for stream in &waiting {
-            let Some(channel) = self.streams.get(stream).and_then(|s| s.channel) else {
+        let mut taken = Vec::new();
+        for stream in waiting {
+            let Some(channel) = self.streams.get(&stream).and_then(|s| s.channel) else {
                 continue;
             };
             let at = Place {
@@ -345,28 +269,36 @@ impl Core {
                 continue;
             }
             let revolt = self.revolts.get_mut(&id);
-            let Some(queue) = revolt.and_then(|revolt| revolt.outbox.get_mut(stream)) else {
+            let Some(queue) = revolt.and_then(|revolt| revolt.outbox.get_mut(&stream)) else {
                 continue;
             };
+            let mut parts = Vec::new();
             while !queue.is_empty() {
                 let part: Vec<_> = queue.drain(..queue.len().min(SEAL_BATCH)).collect();
                 let (numbers, items) = part.into_iter().unzip();
                 parts.push(Submission {
                     command: None,
                     at,
-                    stream: *stream,
+                    stream,
                     items,
                     numbers,
                     tells: false,
                 });
             }
+            self.take_to_front(stream, parts);
+            taken.push(stream);
         }
-        for part in parts {
-            self.submit(part);
+        for stream in taken {
+            self.depart(stream);
         }
     }
 
-    fn seal_all(&mut self, submission: Submission, mut known: BTreeMap<[u8; 32], Nonce>) {
+    pub(crate) fn seal_all(
+        &mut self,
+        submission: Submission,
+        mut known: BTreeMap<[u8; 32], Nonce>,
+    ) {
+        let from_outbox = submission.is_from_outbox();
         let Submission {
             command,
             at,
@@ -383,7 +315,6 @@ impl Core {
             .clone();
         let (mut writes, mut envelopes, mut sent, mut sealed) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let from_outbox = !numbers.is_empty();
         for (at_item, item) in items.into_iter().enumerate() {
             let number = numbers.get(at_item).copied();
             let before = item.nonce.and_then(|nonce| known.get(&nonce).copied());

@@ -127,6 +127,11 @@ impl Home {
         self.replies.iter().any(|(have, _)| *have == id)
     }
 
+    /// Whether a command has been refused.
+    pub(crate) fn was_refused(&self, id: u64) -> bool {
+        self.refused.iter().any(|(have, _)| *have == id)
+    }
+
     #[track_caller]
     pub(crate) fn ask(&mut self, command: Command) -> Reply {
         let id = self.begin(command);

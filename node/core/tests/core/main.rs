@@ -9,6 +9,7 @@ mod forgery;
 mod forks;
 mod home;
 mod leaving;
+mod order;
 mod pacing;
 mod rebuild;
 mod restored;
