@@ -32,8 +32,10 @@ impl Core {
         }
         for (author, chains) in by_author {
             if self.links.contains_key(&author) {
-                let held = Held::sign(&self.me.keys, chains);
-                self.send(author, &Frame::Held(held));
+                for part in chains.chunks(MAX_CHAINS) {
+                    let held = Held::sign(&self.me.keys, part.to_vec());
+                    self.send(author, &Frame::Held(held));
+                }
             }
         }
     }

@@ -36,17 +36,7 @@ impl Forger {
             .map(|(_, value)| EpochSecret::new(value.as_slice().try_into().expect("32 bytes")))
             .next()
             .expect("a member has a secret");
-        let mut forger = Self {
-            keys: home.identity.keys.clone(),
-            secret,
-            stream,
-            seq: 0,
-            prev: EnvelopeId::default(),
-            seg: 0,
-            doc: None,
-            hlc: Hlc::ZERO,
-            heads: Vec::new(),
-        };
+        let mut forger = Self::stranger(home.identity.keys.clone(), secret, stream);
         let query = Query::Ranges {
             ranges: vec![(stream, home.device(), 1)],
             max_bytes: usize::MAX,
@@ -58,6 +48,32 @@ impl Forger {
             forger.follow(&Envelope::decode(&bytes).expect("stored"));
         }
         forger
+    }
+
+    /// Somebody at the beginning of a chain.
+    pub(crate) fn stranger(keys: DeviceKeys, secret: EpochSecret, stream: StreamId) -> Self {
+        Self {
+            keys,
+            secret,
+            stream,
+            seq: 0,
+            prev: EnvelopeId::default(),
+            seg: 0,
+            doc: None,
+            hlc: Hlc::ZERO,
+            heads: Vec::new(),
+        }
+    }
+
+    /// The secret that it writes under.
+    pub(crate) fn secret(&self) -> &EpochSecret {
+        &self.secret
+    }
+
+    /// Goes on in the next segment.
+    pub(crate) fn next_segment(&mut self) {
+        self.seg += 1;
+        self.doc = None;
     }
 
     fn follow(&mut self, envelope: &Envelope) {

@@ -1,10 +1,13 @@
 //! How much one link may ask for at once.
 
-use revnet_core::command::{Command, Reply};
+use revnet_core::command::{Command, Place, Reply};
+use revnet_protocol::act::{Channel, ChannelKind};
 use revnet_protocol::frame::{Frame, Refusal};
 use revnet_protocol::range::{Have, Part, Question, Range};
+use revnet_protocol::{Act, StreamId};
 
-use crate::home::{Home, greet, join, pages, part, talk, talk_and};
+use crate::forger::{Forger, pushed};
+use crate::home::{Home, greet, join, pages, part, stream, talk, talk_and};
 
 /// More than are pulled at once.
 const MANY: usize = 40;
@@ -96,4 +99,67 @@ fn a_newcomer_is_in_before_the_words_of_years_are_there() {
         "{asked_before:?} of {asked}"
     );
     assert_eq!(ben.texts(at).len(), page.len());
+}
+
+/// Channels that `home` makes for another node only, in one go.
+fn make_channels(home: &mut Home, other: &mut Home, at: Place, count: u64) -> Forger {
+    let mut forger = Forger::of(home, at.revolt, StreamId::control(&at.revolt));
+    let from = home.unix_ms().max(forger.hlc.ms);
+    let channel = |n: u64| Channel {
+        channel: None,
+        kind: ChannelKind::Text,
+        name: Some(format!("channel {n}")),
+        topic: None,
+        category: None,
+        position: None,
+        archived: None,
+    };
+    let numbers: Vec<u64> = (1..=count).collect();
+    for part in numbers.chunks(512) {
+        forger.next_segment();
+        let acts = part.iter().map(|n| {
+            let act = Act::Channel(channel(*n)).encode();
+            forger.write(from + n, &act, None)
+        });
+        let acts: Vec<_> = acts.collect();
+        forger.heads = vec![acts.last().expect("some").header.id()];
+        home.slip(other, &pushed(at.revolt, acts));
+    }
+    forger
+}
+
+#[test]
+fn acknowledgements_of_many_chains_go_out_in_parts_that_are_taken() {
+    const CHAINS: u64 = 4200;
+    let (mut ada, mut ben) = (Home::new(1), Home::new(2));
+    let at = ada.found();
+    join(&mut ada, &mut ben, at);
+    let control = make_channels(&mut ada, &mut ben, at, CHAINS);
+    let Reply::Revolt(detail) = ben.ask(Command::ShowRevolt { revolt: at.revolt }) else {
+        panic!("a revolt")
+    };
+    let channels = detail.channels.iter().map(|channel| Place {
+        revolt: at.revolt,
+        channel: channel.id,
+    });
+    let others: Vec<_> = channels.filter(|other| *other != at).collect();
+    assert_eq!(others.len() as u64, CHAINS);
+    for place in others {
+        let keys = ada.identity.keys.clone();
+        let mut forger = Forger::stranger(keys, control.secret().clone(), stream(place));
+        forger.heads.clone_from(&control.heads);
+        let word = forger.say(control.hlc.ms + 1, "a word");
+        ada.slip(&mut ben, &pushed(at.revolt, vec![word]));
+    }
+    part(&mut ada, &mut ben);
+    greet(&mut ada, &mut ben);
+    let mut sizes = Vec::new();
+    talk_and(&mut ada, &mut ben, |frames| {
+        sizes.extend(frames.iter().filter_map(|frame| match frame {
+            Frame::Held(held) => Some(held.chains.len() as u64),
+            _ => None,
+        }));
+    });
+    assert!(sizes.iter().sum::<u64>() > CHAINS, "{sizes:?}");
+    assert_eq!(ada.blamed, []);
 }
