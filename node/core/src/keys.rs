@@ -400,16 +400,14 @@ impl Core {
 }
 
 pub(crate) fn chunk_write(revolt: &RevoltId, chunk: &SlotChunk) -> Write {
-    let bytes = encode(chunk);
-    let key = [
-        &revolt.0[..],
-        &chunk.key_id.0,
-        &revnet_protocol::hash::content(&bytes).0,
-    ]
-    .concat();
     Write::Put {
         space: Space::Chunk,
-        key,
-        value: bytes,
+        key: chunk_key(revolt, chunk),
+        value: encode(chunk),
     }
+}
+
+pub(crate) fn chunk_key(revolt: &RevoltId, chunk: &SlotChunk) -> Vec<u8> {
+    let hash = revnet_protocol::hash::content(&encode(chunk));
+    [revolt.0, chunk.key_id.0, hash.0].concat()
 }

@@ -421,6 +421,12 @@ impl Core {
                 key: secret_key(&id, key_id),
             });
         }
+        for chunk in revolt.chunks.values().flatten() {
+            writes.push(crate::storage::Write::Remove {
+                space: Space::Chunk,
+                key: crate::keys::chunk_key(&id, chunk),
+            });
+        }
         let streams: Vec<_> = self
             .streams
             .iter()
@@ -443,6 +449,7 @@ impl Core {
                     key: crate::write::outbox_key(&stream, number),
                 });
             }
+            self.nonces.retain(|key, _| !key.starts_with(&stream.0));
             writes.push(crate::storage::Write::Forget { stream });
         }
         for link in self.links.values_mut() {

@@ -137,7 +137,8 @@ pub enum Write {
         /// Its key.
         key: Vec<u8>,
     },
-    /// Forgets a stream: envelopes, chains, index. Its entries in the arrival log lead nowhere afterwards.
+    /// Forgets a stream: envelopes, chains, index, and the nonces that were sent there. Its entries in the arrival log
+    /// lead nowhere afterwards.
     Forget {
         /// The stream.
         stream: StreamId,

@@ -108,6 +108,20 @@ pub(crate) fn record(space: Space, key: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The smallest key of a record that starts with `prefix`, and the smallest after all of them.
+pub(crate) fn records_with(space: Space, prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let first = record(space, prefix);
+    let mut after = first.clone();
+    while after.last() == Some(&0xff) {
+        after.pop();
+    }
+    // The number of the space is never 0xff, so something is left.
+    if let Some(last) = after.last_mut() {
+        *last += 1;
+    }
+    (first, after)
+}
+
 /// The smallest key of `N` bytes that starts with `prefix`, and the largest.
 pub(crate) fn within<const N: usize>(prefix: &[u8]) -> ([u8; N], [u8; N]) {
     let (mut first, mut last) = ([0; N], [0xff; N]);

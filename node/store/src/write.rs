@@ -1,7 +1,7 @@
 //! Writes: one transaction for all batches of a commit.
 
 use redb::{Durability, ReadableTable, Table, WriteTransaction};
-use revnet_core::storage::{RowKind, Write};
+use revnet_core::storage::{RowKind, Space, Write};
 use revnet_protocol::{DeviceId, MessageId, StreamId};
 
 use crate::error::Fault;
@@ -232,6 +232,9 @@ impl<'t> Tables<'t> {
     }
 
     fn forget(&mut self, stream: StreamId) -> Result<(), Fault> {
+        let (first, after) = tables::records_with(Space::Nonce, &stream.0);
+        self.records
+            .retain_in::<&[u8], _>(first.as_slice()..after.as_slice(), |_, _| false)?;
         let Some(stream) = self.streams.number(&stream.0) else {
             return Ok(());
         };

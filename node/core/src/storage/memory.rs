@@ -88,6 +88,9 @@ impl MemoryStorage {
                 self.chains.retain(|(s, _), _| s != stream);
                 self.timeline.retain(|(s, _), _| s != stream);
                 self.overlays.retain(|(s, ..), ()| s != stream);
+                self.records.retain(|(space, key), _| {
+                    *space != Space::Nonce || !key.starts_with(&stream.0)
+                });
             }
         }
     }

@@ -1,7 +1,8 @@
 //! A goodbye reaches those who stay, even if nobody could hear it at first.
 
-use revnet_core::command::{Command, Place, Reply};
+use revnet_core::command::{Command, Draft, Place, Reply, Sent};
 use revnet_core::storage::{Boot, Direction, Space};
+use revnet_protocol::StreamId;
 use revnet_protocol::frame::{Frame, Mark};
 use revnet_protocol::range::{Have, Part, Question, Range};
 
@@ -120,4 +121,79 @@ fn answers_of_the_store_that_come_after_the_revolt_is_gone_are_let_go() {
     ben.hold_answers(false);
     assert!(ben.answered(log));
     assert_eq!(ada.blamed, []);
+}
+
+/// Says something in a channel under a client's own name for it.
+fn say_named(home: &mut Home, at: Place, text: &str) -> Sent {
+    let draft = Draft {
+        text: text.to_owned(),
+        nonce: Some(format!("nonce of {text}")),
+        ..Draft::default()
+    };
+    let messages = vec![draft];
+    let Reply::Sent(sent) = home.ask(Command::Send { at, messages }) else {
+        panic!("sent")
+    };
+    sent[0].clone()
+}
+
+/// Lets Ada hear Ben's goodbye.
+fn say_goodbye(ada: &mut Home, ben: &mut Home) {
+    link(ada, ben);
+    ada.pass(1000);
+    talk(ada, ben);
+    assert_eq!(kept(ben), 0, "ada has the goodbye");
+    part(ada, ben);
+}
+
+#[test]
+fn words_that_a_goodbye_dropped_can_be_said_again_after_coming_back() {
+    for restarts in [false, true] {
+        let (mut ada, mut ben, at) = pair();
+        part(&mut ada, &mut ben);
+        assert!(matches!(say_named(&mut ben, at, "hello"), Sent::Pending(_)));
+        let revolt = at.revolt;
+        ben.ask(Command::LeaveRevolt { revolt });
+        say_goodbye(&mut ada, &mut ben);
+        if restarts {
+            ben.restart();
+        }
+        join(&mut ada, &mut ben, at);
+        ada.pass(10_000);
+        talk(&mut ada, &mut ben);
+        assert_eq!(ben.texts(at), [""; 0], "it was dropped");
+        let again = say_named(&mut ben, at, "hello");
+        assert!(matches!(again, Sent::Sealed(_)), "{again:?}");
+        assert_eq!(ben.texts(at), ["hello"]);
+    }
+}
+
+#[test]
+fn no_record_of_a_revolt_that_was_left_stays() {
+    let (mut ada, mut ben, at) = pair();
+    let revolt = at.revolt;
+    part(&mut ada, &mut ben);
+    let mut cleo = Home::new(3);
+    join(&mut ada, &mut cleo, at);
+    // A removal makes her seal a new secret for those who stay.
+    ada.ask(Command::SetMember {
+        revolt,
+        user: ben.identity.cert.user,
+        level: None,
+    });
+    ada.say(at, "something");
+    let records = |home: &Home| {
+        let boot = Boot::read(&home.storage).expect("memory reads");
+        let ids = [revolt.0, stream(at).0, StreamId::control(&revolt).0];
+        let keys = boot.records.into_keys();
+        let of_revolt = keys.filter(|(_, key)| ids.iter().any(|id| key.starts_with(id)));
+        of_revolt.map(|(space, _)| space).collect::<Vec<_>>()
+    };
+    assert!(records(&ada).contains(&Space::Chunk));
+    ada.ask(Command::LeaveRevolt { revolt });
+    for _ in 0..2 {
+        talk(&mut ada, &mut cleo);
+        cleo.pass(1000);
+    }
+    assert_eq!(records(&ada), []);
 }

@@ -17,6 +17,7 @@ pub(crate) const STORE: [u8; 16] = [7; 16];
 const STREAMS: u8 = 2;
 const DEVICES: u8 = 3;
 const SEQS: u64 = 4;
+const KEYS: u8 = 10;
 
 pub(crate) type Commit = Vec<Vec<Write>>;
 
@@ -74,7 +75,7 @@ pub(crate) fn dump(storage: &impl Storage) -> Result<Dump, StorageError> {
     for space in Space::ALL {
         questions.push(Query::GetMany {
             space,
-            keys: (0..4).map(record_key).collect(),
+            keys: (0..KEYS).map(record_key).collect(),
         });
     }
     let answers = questions.iter().map(|question| storage.query(question));
@@ -133,8 +134,16 @@ fn device_of(number: u8) -> DeviceId {
     DeviceId([200 - number * 60; 32])
 }
 
+/// Short keys, and some that begin with a stream.
 fn record_key(number: u8) -> Vec<u8> {
-    vec![0xff; usize::from(number)]
+    match number.checked_sub(4) {
+        None => vec![0xff; usize::from(number)],
+        Some(number) => [
+            stream_of(number % STREAMS).0.as_slice(),
+            &vec![0xff; usize::from(number / STREAMS)],
+        ]
+        .concat(),
+    }
 }
 
 fn stream() -> impl Strategy<Value = StreamId> {
@@ -150,7 +159,7 @@ fn space() -> impl Strategy<Value = Space> {
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
-    (0..4_u8).prop_map(record_key)
+    (0..KEYS).prop_map(record_key)
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
