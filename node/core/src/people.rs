@@ -369,27 +369,31 @@ impl Core {
                 "this is the device that you are at: revoke it from another one".into(),
             ));
         }
-        let revolts: Vec<RevoltId> = self.revolts.keys().copied().collect();
-        let mut told = false;
-        for revolt in revolts {
-            let Ok(state) = self.revolt(&revolt).map(|known| known.authority.state()) else {
-                continue;
-            };
-            let joined = state.user_of(&revocation.device).map(|(user, _)| user);
-            if joined != Some(self.user()) || self.permitted(&revolt, Wish::Belong).is_err() {
-                continue;
-            }
-            let secret = self.writing_secret(&revolt)?;
+        let mut revolts: Vec<RevoltId> = self.revolts.keys().copied().collect();
+        revolts.retain(|revolt| self.is_revocable(revolt, revocation));
+        if revolts.is_empty() {
+            return Err(CommandError::NotFound("device"));
+        }
+        // It is written everywhere or nowhere.
+        let secrets = revolts.iter().map(|revolt| self.writing_secret(revolt));
+        let secrets: Vec<_> = secrets.collect::<Result<_, _>>()?;
+        for (revolt, secret) in revolts.into_iter().zip(secrets) {
             let act = Act::RevokeDevice(revocation.clone());
             self.author(revolt, &act, &secret, Vec::new());
             self.rotate_if_due(revolt);
-            told = true;
-        }
-        if !told {
-            return Err(CommandError::NotFound("device"));
         }
         let reply = Box::new(Reply::Done);
         self.store(Vec::new(), Some(Waiting::Reply { command: id, reply }));
         Ok(None)
+    }
+
+    /// Whether a device to be revoked has come to a revolt where this device may write.
+    fn is_revocable(&self, revolt: &RevoltId, revocation: &DeviceRevocation) -> bool {
+        let Ok(known) = self.revolt(revolt) else {
+            return false;
+        };
+        let owner = known.authority.state().user_of(&revocation.device);
+        owner.is_some_and(|(user, _)| user == self.user())
+            && self.permitted(revolt, Wish::Belong).is_ok()
     }
 }

@@ -43,8 +43,13 @@ pub(crate) struct Home {
 impl Home {
     /// Node `number` on an empty store.
     pub(crate) fn new(number: u8) -> Self {
+        Self::further(number, number)
+    }
+
+    /// Node `number`, of the person whose first node has the number `person`.
+    pub(crate) fn further(number: u8, person: u8) -> Self {
         let keys = DeviceKeys::from_seed([number; 32]);
-        let cert = RootKey::from_seed([number + 100; 32]).certify(&keys, "test", START_MS);
+        let cert = RootKey::from_seed([person + 100; 32]).certify(&keys, "test", START_MS);
         let identity = Identity {
             keys,
             cert,

@@ -4,6 +4,7 @@
 mod clocks;
 mod closed;
 mod confirm;
+mod devices;
 mod forger;
 mod forgery;
 mod forks;
