@@ -52,10 +52,11 @@ impl Loop<'_> {
 
 impl Authority {
     /// The joins that brought in devices of members and that nobody confirmed, with who joined. Those by an invite
-    /// beyond its uses or after its end are not among them: whoever may should revoke it.
+    /// beyond its uses or after its end are not among them: whoever may should revoke it. Nor are those by an invite
+    /// that expired before `since_ms`, whenever they were stamped.
     #[must_use]
-    pub fn unconfirmed(&self) -> Vec<(EnvelopeId, UserId)> {
-        let rightful = self.rightful_joins();
+    pub fn unconfirmed(&self, since_ms: u64) -> Vec<(EnvelopeId, UserId)> {
+        let rightful = self.rightful_joins(since_ms);
         let decided = &self.outcome().decided;
         let members = decided.ledger.iter();
         let members = members.filter(|(user, _)| self.state().members.contains_key(user));
@@ -69,8 +70,9 @@ impl Authority {
         found
     }
 
-    /// Joins within the uses of their invites, the earliest first, and before their ends.
-    fn rightful_joins(&self) -> BTreeSet<Place> {
+    /// Joins within the uses of their invites, the earliest first, and before their ends, of which none is before
+    /// `since_ms`.
+    fn rightful_joins(&self, since_ms: u64) -> BTreeSet<Place> {
         let accepted = self.outcome().decided.accepted.iter();
         let mut by_invite: BTreeMap<InviteId, Vec<Place>> = BTreeMap::new();
         for place in accepted {
@@ -85,9 +87,9 @@ impl Authority {
             };
             let record = |place: &Place| &self.graph.nodes[*place].record;
             joins.retain(|join| {
-                invite
-                    .expires_ms
-                    .is_none_or(|end| record(join).hlc.ms <= end)
+                let stamped = record(join).hlc.ms;
+                let end = invite.expires_ms;
+                end.is_none_or(|end| stamped <= end && since_ms <= end)
             });
             joins.sort_unstable_by_key(|join| (record(join).hlc, record(join).id));
             let most = invite.max_uses.map_or(usize::MAX, |most| most as usize);

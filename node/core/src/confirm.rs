@@ -11,6 +11,9 @@ use crate::io::{Mono, SECOND};
 const CONFIRM_AFTER: Mono = 5 * SECOND;
 /// Over what time members spread, so that the first one spares the others the work.
 const CONFIRM_SPREAD: Mono = 25 * SECOND;
+/// How long after the end of an invite joins by it are still confirmed, in milliseconds. Their stamps prove nothing:
+/// whoever has the link can date a join back, and nobody would have ended the invite in time to reach it.
+const CONFIRM_GRACE_MS: u64 = 10 * 60 * 1000;
 
 impl Core {
     /// Looks at a revolt again in a while, if joins are to be confirmed there.
@@ -21,7 +24,8 @@ impl Core {
         }
     }
 
-    /// Joins of others that are within the limits of their invites, if this person may invite.
+    /// Joins of others that are within the limits of their invites, and these not long past, if this person may
+    /// invite.
     fn confirmable(&self, id: &RevoltId) -> Vec<EnvelopeId> {
         let Some(revolt) = self.revolts.get(id) else {
             return Vec::new();
@@ -29,7 +33,8 @@ impl Core {
         if !revolt.has_device(&self.device()) || !self.may_invite(id) {
             return Vec::new();
         }
-        let joins = revolt.authority.unconfirmed().into_iter();
+        let since = self.unix_ms().saturating_sub(CONFIRM_GRACE_MS);
+        let joins = revolt.authority.unconfirmed(since).into_iter();
         let of_others = joins.filter(|(_, user)| *user != self.user());
         of_others
             .map(|(join, _)| join)

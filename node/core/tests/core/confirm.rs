@@ -1,10 +1,13 @@
 //! Newcomers whom somebody vouched for, and acts that this version can't read.
 
 use revnet_core::command::{AuditEntry, Command, Reply};
-use revnet_protocol::{Act, RevoltId, StreamId};
+use revnet_protocol::act::{Join, Level};
+use revnet_protocol::{
+    Act, DeviceKeys, Envelope, InviteLink, InviteSecret, RevoltId, RootKey, StreamId,
+};
 
 use crate::forger::{Forger, pushed};
-use crate::home::{Home, join, link, part, talk};
+use crate::home::{HOUR_MS, Home, join, link, part, talk};
 
 fn audit(home: &mut Home, revolt: RevoltId) -> Vec<AuditEntry> {
     let Reply::Audit(entries) = home.ask(Command::Audit { revolt }) else {
@@ -49,7 +52,7 @@ fn a_newcomer_who_was_confirmed_outlasts_the_invite() {
         assert_eq!(confirmations(&mut ada, at.revolt), 1, "ben is confirmed");
         assert_eq!(provisional(&mut ada, at.revolt), [""; 0]);
         let link_text = ada.invite(at.revolt);
-        let invite = revnet_protocol::InviteSecret::from_seed(link_text.seed).id();
+        let invite = InviteSecret::from_seed(link_text.seed).id();
         // What ada knows before cleo joins.
         let control = StreamId::control(&at.revolt);
         let mut aside = Forger::of(&ada, at.revolt, control);
@@ -98,4 +101,63 @@ fn an_act_of_a_newer_version_holds_nothing_up() {
     ada.restart();
     assert!(ada.names(at.revolt).contains(&"Benjamin".to_owned()));
     assert_eq!(ada.blamed, []);
+}
+
+/// A join by `link` that is stamped with a time of its author's choice.
+fn backdated(ben: &Home, link: &InviteLink, ms: u64) -> Envelope {
+    let control = StreamId::control(&link.revolt);
+    let keys = DeviceKeys::from_seed([77; 32]);
+    let cert = RootKey::from_seed([78; 32]).certify(&keys, "thief", 1);
+    let invite = InviteSecret::from_seed(link.seed);
+    let act = Act::Join(Join {
+        proof: invite.sign(&Join::digest(&link.revolt, &cert)),
+        cert,
+        name: "thief".into(),
+        invite: invite.id(),
+    });
+    let secret = Forger::of(ben, link.revolt, control).secret().clone();
+    let mut thief = Forger::stranger(keys, secret, control);
+    thief.heads = vec![ben.last_act()];
+    thief.write(ms, &act.encode(), None)
+}
+
+#[test]
+fn a_join_that_comes_long_after_its_invite_expired_is_not_confirmed() {
+    for (late_ms, stays) in [(HOUR_MS / 12, true), (23 * HOUR_MS, false)] {
+        let (mut ada, mut ben, mut cleo) = (Home::new(1), Home::new(2), Home::new(3));
+        let at = ada.found();
+        let revolt = at.revolt;
+        join(&mut ada, &mut ben, at);
+        join(&mut ada, &mut cleo, at);
+        ada.ask(Command::SetMember {
+            revolt,
+            user: ben.identity.cert.user,
+            level: Some(Level(600)),
+        });
+        live(&mut ada, &mut ben);
+        let expires = ben.unix_ms() + HOUR_MS;
+        let Reply::Invite(_, link_text) = ben.ask(Command::CreateInvite {
+            revolt,
+            expires_ms: Some(expires),
+            max_uses: None,
+            addresses: Vec::new(),
+        }) else {
+            panic!("an invite")
+        };
+        live(&mut ada, &mut ben);
+        part(&mut ada, &mut ben);
+        let act = backdated(&ben, &link_text, expires - 1000);
+        // Ben's node ends the invite in time, and knows of nobody who came by it.
+        ben.pass(2 * HOUR_MS);
+        let wait = expires + late_ms - ada.unix_ms();
+        ada.pass(wait);
+        cleo.slip(&mut ada, &pushed(revolt, vec![act]));
+        let thief = "thief".to_owned();
+        assert!(ada.names(revolt).contains(&thief));
+        ada.pass(120_000);
+        assert_eq!(provisional(&mut ada, revolt).contains(&thief), !stays);
+        link(&mut ada, &mut ben);
+        live(&mut ada, &mut ben);
+        assert_eq!(ada.names(revolt).contains(&thief), stays);
+    }
 }

@@ -9,7 +9,8 @@ use revnet_core::{Core, Effect, Identity, Input, MILLI, Mono, SECOND, Verdict};
 use revnet_protocol::act::Settings;
 use revnet_protocol::frame::Frame;
 use revnet_protocol::{
-    ChannelId, DeviceId, DeviceKeys, InviteLink, MessageId, RevoltId, RootKey, StreamId,
+    ChannelId, DeviceId, DeviceKeys, Envelope, EnvelopeId, InviteLink, MessageId, RevoltId,
+    RootKey, StreamId,
 };
 
 /// 2026-01-01 in Unix milliseconds: where the clocks start.
@@ -234,6 +235,15 @@ impl Home {
         let boot = Boot::read(&self.storage).expect("memory reads");
         let chains = boot.chains.iter().filter(|(of, ..)| *of == stream(at));
         chains.map(|(_, device, _)| *device).collect()
+    }
+
+    /// The last act that it wrote.
+    pub(crate) fn last_act(&self) -> EnvelopeId {
+        let boot = Boot::read(&self.storage).expect("memory reads");
+        let acts = boot.control.iter().map(|bytes| Envelope::decode(bytes));
+        let acts = acts.map(|act| act.expect("stored").header);
+        let own = acts.filter(|header| header.device == self.device());
+        own.max_by_key(|header| header.seq).expect("one").id()
     }
 
     /// All keys of a stream's index.
