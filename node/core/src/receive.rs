@@ -356,13 +356,13 @@ impl Core {
 
     fn gossiped(&mut self, peer: DeviceId, revolt: RevoltId, envelope: Envelope) -> Verdict {
         let (stream, device) = (envelope.header.stream, envelope.header.device);
+        let Some(authentic) = envelope.verify().ok().filter(is_whole) else {
+            return Verdict::Reject;
+        };
         if !self.may_write(&revolt, &stream, &device) {
             self.pull_soon(peer, revolt);
             return Verdict::Ignore;
         }
-        let Some(authentic) = envelope.verify().ok().filter(is_whole) else {
-            return Verdict::Reject;
-        };
         let mut gathered = Gathered::default();
         match self.place(stream, &authentic) {
             Placed::New(key) => self.take(revolt, stream, key, authentic, &mut gathered),

@@ -3,7 +3,7 @@
 use revnet_core::command::{ChannelEdit, Command, Place};
 use revnet_core::{Input, Verdict};
 use revnet_protocol::envelope::Envelope;
-use revnet_protocol::frame::Gossip;
+use revnet_protocol::frame::{Frame, Gossip};
 use revnet_protocol::{DeviceKeys, EnvelopeId, Hash, KeyId, StreamId};
 
 use crate::home::{Home, join, part, stream};
@@ -188,4 +188,25 @@ fn nothing_that_was_changed_on_the_way_is_taken() {
     assert_eq!(ben.blamed, []);
     let input = Input::LinkDown { peer: ada.device() };
     ben.input(input);
+}
+
+#[test]
+fn what_is_not_authentic_makes_nobody_ask_around() {
+    let (mut ada, mut ben) = (Home::new(1), Home::new(2));
+    let at = ada.found();
+    join(&mut ada, &mut ben, at);
+    ada.gossiped.clear();
+    ada.say(at, "a word");
+    let (topic, genuine) = envelopes(&mut ada).remove(0);
+    let stranger = DeviceKeys::from_seed([77; 32]);
+    let mut of_stranger = genuine;
+    of_stranger.header.device = stranger.id();
+    let bytes = Gossip::Envelope(Box::new(of_stranger.clone())).encode();
+    assert_eq!(ben.hear(&ada, &topic, bytes), Some(Verdict::Reject));
+    assert_eq!(ben.frames_out(), []);
+    // Whoever signed it may have come by acts that aren't here yet.
+    of_stranger.signature = Some(stranger.sign(&of_stranger.header.id().0));
+    let bytes = Gossip::Envelope(Box::new(of_stranger)).encode();
+    assert_eq!(ben.hear(&ada, &topic, bytes), Some(Verdict::Ignore));
+    assert!(matches!(ben.frames_out()[..], [Frame::Pull { .. }]));
 }
