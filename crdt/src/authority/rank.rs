@@ -131,6 +131,12 @@ impl Event {
         matches!(self.kind, Kind::Removal | Kind::Ban)
     }
 
+    /// Whether it keeps something that knows an act.
+    fn keeps_after(&self, graph: &Graph, act: Place) -> bool {
+        let mut kept = self.kept.iter().flatten();
+        kept.any(|place| graph.knew(*place, act))
+    }
+
     fn sets_level(&self) -> bool {
         !self.entry().is_some_and(|entry| entry.further)
     }
@@ -373,22 +379,27 @@ impl Events {
     /// does not expose who wrote it, as nobody can lower themselves.
     pub(super) fn protection(&self, graph: &Graph, act: Place) -> Rank {
         let is_leave = |place| matches!(graph.act(place), Act::Leave);
-        self.level(
-            graph,
-            |event| {
-                let later = graph.knew(event, act) && !is_active(Mutant::LaterPromotionsErase);
-                let later = later || self.keeps_after(graph, event, act);
-                !later && (!is_leave(event) || graph.knew(act, event))
-            },
-            &[],
-        )
-    }
-
-    /// Whether a cut keeps something that knows an act.
-    fn keeps_after(&self, graph: &Graph, cut: Place, act: Place) -> bool {
-        let cuts = self.all.iter().filter(|event| event.place == cut);
-        let mut kept = cuts.filter_map(|cut| cut.kept.as_ref()).flatten();
-        kept.any(|place| graph.knew(*place, act))
+        let reaches = |event| {
+            let later = graph.knew(event, act) && !is_active(Mutant::LaterPromotionsErase);
+            !later && (!is_leave(event) || graph.knew(act, event))
+        };
+        let cuts = self.all.iter();
+        let cuts = cuts.filter(|event| reaches(event.place) && event.keeps_after(graph, act));
+        let cuts: Vec<&Event> = cuts.collect();
+        let is_cut = |place, cuts: &[&Event]| cuts.iter().any(|cut| cut.place == place);
+        let without = |cuts: &[&Event]| {
+            let counts = |place| reaches(place) && !is_cut(place, cuts);
+            self.level(graph, counts, &[])
+        };
+        let level = without(&cuts);
+        // What raises the person exposes nobody.
+        let lowers = |cut: &&Event| !cut.is_set() || cut.level < level;
+        let lowering: Vec<&Event> = cuts.iter().copied().filter(lowers).collect();
+        if lowering.len() == cuts.len() {
+            level
+        } else {
+            without(&lowering)
+        }
     }
 
     /// The level by those events that `counts` lets through: none after an end; otherwise the lowest that

@@ -600,7 +600,11 @@ impl<'a> Loop<'a> {
         }
         self.reaches(place, rank, &user)?;
         let mut event = self.event(place, level, rank, kind);
-        event.kept = keep.map(|keep| kept(self.graph, place, keep));
+        event.kept = keep.map(|keep| {
+            let mut kept = kept(self.graph, place, keep);
+            kept.retain(|act| self.graph.nodes[*act].author == Some(user));
+            kept
+        });
         if level.is_some() {
             event.confirms = self.confirmed_by(place, &user);
             self.confirm(&event.confirms, rank);

@@ -688,3 +688,18 @@ fn a_kept_act_keeps_its_rank() {
     assert!(!w.counts(&aside), "who stands below demotes nobody");
     assert_eq!(w.authority().unsettled(), []);
 }
+
+#[test]
+fn a_promotion_that_keeps_something_protects() {
+    let (mut w, head) = World::with(28_655, &[B, X, Y], &[(B, 600)]);
+    let aside = w.write(B, &[head], set(X, Some(400)));
+    for who in [X, Y] {
+        let kept = w.write(who, &[aside, head], profile("kept"));
+        let keep = [w.position(&kept)];
+        let raised = w.write(FOUNDER, &[head], set_keeping(X, Some(800), &keep));
+        let late = w.write(X, &[raised, aside], profile("late"));
+        assert!(w.counts(&raised) && w.counts(&late));
+        assert!(!w.counts(&aside), "who stands below demotes nobody");
+        assert_eq!(w.authority().unsettled(), []);
+    }
+}
