@@ -90,6 +90,14 @@ pub enum Body {
 }
 
 impl Body {
+    /// The bytes of its ciphertext.
+    const fn size(&self) -> usize {
+        match self {
+            Self::Kept(bytes) => bytes.len(),
+            Self::None | Self::Dropped(_) => 0,
+        }
+    }
+
     fn hash(&self) -> Option<Hash> {
         match self {
             Self::None => None,
@@ -161,7 +169,16 @@ pub struct Place {
     pub control_heads: Vec<EnvelopeId>,
 }
 
+/// Upper bound of what an envelope takes beside its ciphertexts, in bytes.
+const OVERHEAD: usize = 512;
+
 impl Envelope {
+    /// More bytes than it takes in a store or a frame, and the same for everybody.
+    #[must_use]
+    pub fn stored_size(&self) -> usize {
+        OVERHEAD + self.change.len() + self.body.size()
+    }
+
     /// Encrypts and signs a change and its body.
     #[must_use]
     pub fn seal(
@@ -357,6 +374,14 @@ pub struct RunItem {
 }
 
 impl Run {
+    /// The [`Envelope::stored_size`] of all its envelopes.
+    #[must_use]
+    pub fn stored_size(&self) -> usize {
+        let items = self.items.iter();
+        let sizes = items.map(|item| OVERHEAD + item.change.len() + item.body.size());
+        sizes.sum()
+    }
+
     /// Packs consecutive envelopes of one chain; the last must carry a signature.
     ///
     /// # Errors

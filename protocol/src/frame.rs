@@ -227,8 +227,9 @@ pub enum Frame {
     },
 }
 
-/// Where an answer stopped: at a stream, the control stream before all others, and an author.
-pub type Stop = (StreamId, DeviceId);
+/// Where an answer stopped: at a stream, an author, and a piece of what there is of them: 0 for the chain, others for
+/// branches in the answerer's order. Stops only rise.
+pub type Stop = (StreamId, DeviceId, u32);
 
 /// "My disk has these": the last envelope of each chain, all before it included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -78,6 +78,16 @@ impl Range {
         (self.first, self.first | self.rest())
     }
 
+    /// Whether it lies before another one, without a place in common.
+    #[must_use]
+    pub const fn is_before(&self, other: &Self) -> bool {
+        match (self.part, other.part) {
+            (Part::Acts, Part::Words) => true,
+            (Part::Words, Part::Acts) => false,
+            _ => self.bounds().1 < other.bounds().0,
+        }
+    }
+
     /// Its sixteenths in their order; none of a single place.
     pub fn children(self) -> impl Iterator<Item = Self> {
         let depth = self.depth + 1;
@@ -134,7 +144,7 @@ pub struct Question {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Have {
     /// Too much to name it: tell where we differ.
-    Split(Children),
+    Split(Box<Children>),
     /// All of it: send the rest.
     Tips(Vec<Tips>),
 }

@@ -632,10 +632,10 @@ fn frames() {
                     },
                     Question {
                         range: Range::whole(Part::Words),
-                        have: Have::Split(children),
+                        have: Have::Split(Box::new(children)),
                     },
                 ],
-                from: Some((stream(), other())),
+                from: Some((stream(), other(), 2)),
             },
         ),
         (
@@ -643,7 +643,7 @@ fn frames() {
             Frame::Pulled {
                 revolt: revolt(),
                 cursor,
-                more: Some((stream(), other())),
+                more: Some((stream(), other(), 2)),
             },
         ),
     ];

@@ -184,6 +184,22 @@ impl Stream {
         self.acts.get(id).copied()
     }
 
+    /// The place of a chain or branch among those of its author: a branch after what it parts from.
+    pub(crate) fn piece(&self, key: &DeviceId) -> u32 {
+        let Some(branch) = self.branches.get(key) else {
+            return 0;
+        };
+        let order = (branch.base, *key);
+        let of_author = self
+            .branches
+            .iter()
+            .filter(|(_, b)| b.device == branch.device);
+        let before = of_author
+            .filter(|(name, b)| (b.base, **name) < order)
+            .count();
+        u32::try_from(before + 1).unwrap_or(u32::MAX)
+    }
+
     /// Whose chain or branch it is.
     pub(crate) fn author(&self, key: DeviceId) -> DeviceId {
         self.branches.get(&key).map_or(key, |branch| branch.device)
@@ -241,6 +257,42 @@ impl Stream {
             tips.sort_unstable_by_key(|tip| (tip.seq, tip.id));
         }
         tips
+    }
+
+    /// The [`Stream::tips`] of an author with acts before them: somebody who has another branch doesn't know the tip,
+    /// and would send all that comes before it, too.
+    pub(crate) fn marks(&self, author: &DeviceId) -> Vec<Tip> {
+        let mut marks = self.tips(author);
+        if self.channel.is_some() {
+            return marks;
+        }
+        let of_author = |key: &DeviceId| self.author(*key) == *author;
+        let chains = self.read_chains().filter(|(key, _)| of_author(key));
+        let places = chains.flat_map(|(key, chain)| {
+            let base = self.branches.get(key).map_or(0, |branch| branch.base);
+            let steps = (2..).map(|step| 1_u64 << (2 * step));
+            let back = steps.map_while(move |step| chain.tip.checked_sub(step));
+            back.take_while(move |seq| *seq > base)
+                .map(|seq| (*key, seq))
+        });
+        let places: BTreeSet<(DeviceId, u64)> = places.collect();
+        if !places.is_empty() {
+            let acts = self.acts.iter().filter(|(_, at)| places.contains(at));
+            marks.extend(acts.map(|(id, (_, seq))| Tip {
+                device: author.into(),
+                seq: *seq,
+                id: id.into(),
+                forked: false,
+            }));
+        }
+        let parted = self.branches.values().filter(|b| b.device == *author);
+        marks.extend(parted.filter(|branch| branch.base > 0).map(|branch| Tip {
+            device: author.into(),
+            seq: branch.base,
+            id: (&branch.prev).into(),
+            forked: false,
+        }));
+        marks
     }
 
     /// Summary of all that is here of an author. Tips name their whole history, so equal summaries mean equal chains.
@@ -338,9 +390,6 @@ impl Stream {
                 lacking.ranges.push((*key, have.max(base) + 1 - base));
             }
         }
-        // A branch after what it parts from.
-        let base = |key: &DeviceId| self.branches.get(key).map(|branch| branch.base);
-        lacking.ranges.sort_by_key(|(key, _)| base(key));
         lacking
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use revnet_protocol::envelope::Envelope;
-use revnet_protocol::frame::{Fingerprint, Mark};
+use revnet_protocol::frame::{Fingerprint, Mark, Stop};
 use revnet_protocol::{
     ChannelId, DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hlc, RevoltId, StreamId, UserId,
 };
@@ -58,6 +58,7 @@ pub(crate) enum Waiting {
         peer: DeviceId,
         revolt: RevoltId,
         ranges: Vec<(StreamId, DeviceId, u64)>,
+        next: Option<Stop>,
         max: usize,
     },
     /// The arrival log for a peer.
@@ -72,6 +73,7 @@ pub(crate) enum Waiting {
     Fork {
         suspect: Suspect,
         theirs: Vec<Envelope>,
+        is_whole: bool,
     },
     /// Own envelopes to name to a peer.
     Marks { suspect: Suspect },
@@ -488,6 +490,7 @@ impl Core {
                     peer,
                     revolt,
                     ranges,
+                    next,
                     max,
                 },
                 Answer::Envelopes {
@@ -496,7 +499,7 @@ impl Core {
                 },
             ) => {
                 self.loaded_for(&peer);
-                self.serve_loaded(peer, revolt, ranges, max, envelopes, complete);
+                self.serve_loaded((peer, revolt), ranges, next, max, (envelopes, complete));
             }
             (Waiting::Arrivals { peer, revolt, have }, Answer::Arrivals(arrivals)) => {
                 self.loaded_for(&peer);
@@ -505,9 +508,16 @@ impl Core {
             (Waiting::Reopen { revolt }, Answer::Envelopes { envelopes, .. }) => {
                 self.reopen_loaded(revolt, envelopes);
             }
-            (Waiting::Fork { suspect, theirs }, Answer::Envelopes { envelopes, .. }) => {
+            (
+                Waiting::Fork {
+                    suspect,
+                    theirs,
+                    is_whole,
+                },
+                Answer::Envelopes { envelopes, .. },
+            ) => {
                 self.loaded_for(&suspect.peer);
-                self.fork_loaded(suspect, &theirs, &envelopes);
+                self.fork_loaded(suspect, &theirs, &envelopes, is_whole);
             }
             (Waiting::Marks { suspect }, Answer::Values(envelopes)) => {
                 self.loaded_for(&suspect.peer);

@@ -61,23 +61,30 @@ impl Core {
             stream,
             device: first.device,
         };
+        let theirs: Vec<_> = theirs.into_iter().map(Authentic::into_envelope).collect();
+        let size = theirs.iter().map(Envelope::stored_size).sum();
         // Who leaves early is gone once the first acts are read.
-        let Some(query) = self.history_from(&suspect, first.seq) else {
+        let Some(query) = self.history_from(&suspect, theirs[0].header.seq, size) else {
             return;
         };
-        let theirs = theirs.into_iter().map(Authentic::into_envelope).collect();
-        self.load_about(suspect, query, Waiting::Fork { suspect, theirs });
+        let is_whole = false;
+        let then = Waiting::Fork {
+            suspect,
+            theirs,
+            is_whole,
+        };
+        self.load_about(suspect, query, then);
     }
 
-    /// A chain from a number on. If it parts later, its last signature may be in what proves that.
-    fn history_from(&self, suspect: &Suspect, seq: u64) -> Option<Query> {
+    /// So many bytes of a chain from a number on. If it parts later, its last signature may be in what proves that.
+    fn history_from(&self, suspect: &Suspect, seq: u64, max_bytes: usize) -> Option<Query> {
         let Suspect { stream, device, .. } = *suspect;
         let branches = self.streams.get(&stream)?.branches.iter();
         let proof = branches.filter(|(_, branch)| branch.device == device);
         let proof = proof.map(|(name, _)| (stream, *name, 1));
         Some(Query::Ranges {
             ranges: [(stream, device, seq)].into_iter().chain(proof).collect(),
-            max_bytes: STRETCH_BYTES,
+            max_bytes,
         })
     }
 
@@ -89,7 +96,14 @@ impl Core {
         self.load(query, then);
     }
 
-    pub(crate) fn fork_loaded(&mut self, suspect: Suspect, theirs: &[Envelope], own: &[Vec<u8>]) {
+    /// Own envelopes at the places of a peer's: as many as the peer's, or as a whole stretch holds.
+    pub(crate) fn fork_loaded(
+        &mut self,
+        suspect: Suspect,
+        theirs: &[Envelope],
+        own: &[Vec<u8>],
+        is_whole: bool,
+    ) {
         let Some(chain) = self.suspected(&suspect) else {
             return;
         };
@@ -105,8 +119,23 @@ impl Core {
                 self.search(suspect, 0, first.seq - 1);
             }
             Some(at) => {
+                let from = own[at].header.seq;
                 let own = continued(own[at..].to_vec(), proof);
-                self.cut_chain(suspect, [&own, &theirs[at..]]);
+                let theirs = &theirs[at..];
+                if is_signed(&own) && is_signed(theirs) {
+                    self.cut_chain(suspect, [&own, theirs]);
+                } else if let Some(query) = self.history_from(&suspect, from, STRETCH_BYTES)
+                    && !is_whole
+                {
+                    // The signature lies further on.
+                    let theirs = theirs.to_vec();
+                    let then = Waiting::Fork {
+                        suspect,
+                        theirs,
+                        is_whole: true,
+                    };
+                    self.load_about(suspect, query, then);
+                }
             }
         }
     }
@@ -229,9 +258,8 @@ impl Core {
         let Suspect { revolt, stream, .. } = suspect;
         let runs = pack(proof, None);
         for peer in self.peers_of(&revolt) {
-            let runs = runs.clone();
             if self.may_read(&peer, &revolt).is_ok() {
-                self.send(peer, &Frame::Runs { revolt, runs });
+                self.send_runs(peer, revolt, runs.clone());
             }
         }
         if let Some(channel) = self.streams[&stream].channel {
@@ -330,7 +358,7 @@ impl Core {
             None => {}
             Some(high) if high > low + 1 => self.search(suspect, low, high),
             Some(high) => {
-                if let Some(query) = self.history_from(&suspect, high) {
+                if let Some(query) = self.history_from(&suspect, high, STRETCH_BYTES) {
                     self.load_about(suspect, query, Waiting::Beside { suspect });
                 }
             }
@@ -342,10 +370,15 @@ impl Core {
         let Suspect { peer, revolt, .. } = suspect;
         let runs = pack(envelopes, None);
         let is_here = self.suspected(&suspect).is_some();
-        if !runs.is_empty() && is_here && self.may_read(&peer, &revolt).is_ok() {
-            self.send(peer, &Frame::Runs { revolt, runs });
+        if is_here && self.may_read(&peer, &revolt).is_ok() {
+            self.send_runs(peer, revolt, runs);
         }
     }
+}
+
+/// Whether somebody can pass on the first of these envelopes with a signature.
+fn is_signed(history: &[Envelope]) -> bool {
+    history.iter().any(|envelope| envelope.signature.is_some())
 }
 
 /// Envelopes of a chain with those that prove that it parts after them, as far as they continue it.

@@ -68,7 +68,9 @@ impl Core {
             ..Default::default()
         };
         let have = self.summary(&revolt).whole();
+        // A cursor is answered with all that is new; who only compares leaves it out.
         let cursor = self.cursors.get(&(revolt, peer)).copied();
+        let cursor = cursor.filter(|_| self.has_turn(peer, revolt));
         let frame = Frame::Pull {
             revolt,
             have,
@@ -143,6 +145,9 @@ impl Core {
             if !std::mem::replace(&mut pull.has_acts, true) && !pull.dropped {
                 self.now_heard(peer, revolt);
             }
+            if self.membership(&peer, &revolt) != Some(true) {
+                return self.end_pull(peer, revolt);
+            }
         } else {
             pull.differing = words;
         }
@@ -153,10 +158,10 @@ impl Core {
             let most = if few { 4 * FEW } else { FEW };
             let have = if range.children().next().is_some() && own.has_more(&range, most) {
                 splits += 1;
-                Have::Split(own.children(&range))
+                Have::Split(Box::new(own.children(&range)))
             } else {
                 named.push(range);
-                let have = self.tips_within(&revolt, &range, None);
+                let have = self.tips_within(peer, &revolt, &range, None);
                 tips += have.iter().map(|tips| tips.tips.len()).sum::<usize>();
                 Have::Tips(have)
             };
@@ -169,6 +174,8 @@ impl Core {
             return;
         };
         pull.differing.append(&mut next);
+        in_order(&mut named, |range| range);
+        in_order(&mut questions, |question| &question.range);
         pull.named = named;
         pull.stopped = None;
         pull.asking = true;
@@ -192,7 +199,7 @@ impl Core {
         let named = pull.named.clone();
         let questions = named.into_iter().map(|range| Question {
             range,
-            have: Have::Tips(self.tips_within(&revolt, &range, Some(from))),
+            have: Have::Tips(self.tips_within(peer, &revolt, &range, Some(from))),
         });
         let frame = Frame::Ask {
             revolt,
@@ -202,18 +209,28 @@ impl Core {
         self.send(peer, &frame);
     }
 
-    /// What is here in a range, without what comes before the place where an answer stopped.
-    fn tips_within(&mut self, revolt: &RevoltId, range: &Range, from: Option<Stop>) -> Vec<Tips> {
+    /// What is here in a range, without what comes before the place where an answer stopped. Who is out learns nothing
+    /// of it, but may know acts that are missing here; then all of them come.
+    fn tips_within(
+        &mut self,
+        peer: DeviceId,
+        revolt: &RevoltId,
+        range: &Range,
+        from: Option<Stop>,
+    ) -> Vec<Tips> {
+        let mut tips: BTreeMap<StreamId, Vec<_>> = BTreeMap::new();
+        if self.membership(&peer, revolt) == Some(false) {
+            return Vec::new();
+        }
         let chains: Vec<_> = self
             .summary(revolt)
             .of(range.part())
             .within(range)
             .collect();
-        let mut tips: BTreeMap<StreamId, Vec<_>> = BTreeMap::new();
         for (stream, author) in chains {
-            if from.is_none_or(|from| (stream, author) >= from) {
+            if from.is_none_or(|(of, first, _)| (stream, author) >= (of, first)) {
                 let known = &self.streams[&stream];
-                tips.entry(stream).or_default().extend(known.tips(&author));
+                tips.entry(stream).or_default().extend(known.marks(&author));
             }
         }
         let tips = tips.into_iter();
@@ -247,14 +264,27 @@ impl Core {
         if more.is_none() && !pull.differing.is_empty() {
             return self.ask_on(peer, revolt);
         }
-        pull.under_way = false;
-        let (again, dropped) = (std::mem::take(&mut pull.again), pull.dropped);
-        if !dropped {
+        if !pull.dropped && more.is_none() {
             if let Some(cursor) = cursor {
                 self.remember_cursor(peer, revolt, cursor);
             }
             self.now_synced(peer, revolt);
         }
+        self.end_pull(peer, revolt);
+    }
+
+    /// Whether a peer's device is a member's, as far as is known: not at all before the acts are here that say it.
+    fn membership(&self, peer: &DeviceId, revolt: &RevoltId) -> Option<bool> {
+        let state = self.revolts.get(revolt)?.authority.state();
+        state.user_of(peer).map(|(_, current)| current)
+    }
+
+    fn end_pull(&mut self, peer: DeviceId, revolt: RevoltId) {
+        let Some(pull) = self.pull_of(&peer, &revolt) else {
+            return;
+        };
+        pull.under_way = false;
+        let again = std::mem::take(&mut pull.again);
         self.end_turn(peer, revolt);
         if again {
             self.start_pull(peer, revolt);
@@ -274,4 +304,9 @@ impl Core {
             self.start_pull(peer, revolt);
         }
     }
+}
+
+/// Sorts by places, in which questions are asked.
+fn in_order<T>(asked: &mut [T], range: impl Fn(&T) -> &Range) {
+    asked.sort_by_key(|one| (range(one).part(), range(one).bounds()));
 }

@@ -69,7 +69,10 @@ impl Core {
             };
             // Nobody may leave out the words of others on the way, and what comes back has to fit into an answer.
             let whole = envelopes.iter().all(is_whole);
-            let size: usize = envelopes.iter().map(stored_size).sum();
+            let sizes = envelopes
+                .iter()
+                .map(|authentic| authentic.envelope().stored_size());
+            let size: usize = sizes.sum();
             if !whole || size > STRETCH_BYTES {
                 self.finish(revolt, gathered);
                 return self.blame(peer, "sent a run that can't be passed on");
@@ -102,16 +105,17 @@ impl Core {
                 }
             }
         }
-        let took = !gathered.touched.is_empty() || !parted.is_empty();
+        let took = !gathered.touched.is_empty();
+        let is_news = took || !parted.is_empty();
         if let Some(pull) = self
             .links
             .get_mut(&peer)
             .and_then(|l| l.pulls.get_mut(&revolt))
         {
             pull.took |= took;
-            pull.answers |= took;
+            pull.answers |= is_news;
         }
-        if took {
+        if is_news {
             self.brought(peer, revolt);
         }
         self.finish(revolt, gathered);
@@ -447,16 +451,6 @@ impl Core {
 /// Whether an envelope has the body that its header names.
 fn is_whole(authentic: &Authentic) -> bool {
     !matches!(authentic.envelope().body, Body::Dropped(_))
-}
-
-/// Roughly how many bytes it takes in the store.
-fn stored_size(authentic: &Authentic) -> usize {
-    let envelope = authentic.envelope();
-    let body = match &envelope.body {
-        Body::Kept(bytes) => bytes.len(),
-        Body::None | Body::Dropped(_) => 0,
-    };
-    512 + envelope.change.len() + body
 }
 
 pub(crate) fn branch_key(stream: &StreamId, name: &DeviceId) -> Vec<u8> {

@@ -24,6 +24,8 @@ const MAX_LOADS: usize = 64;
 pub(crate) const MAX_QUESTIONS: usize = 4096;
 /// Most questions in one frame that are answered by fingerprints: the answer has to fit into a frame.
 pub(crate) const MAX_SPLITS: usize = 64;
+/// Most chains and branches that one answer is taken from; as many as it could hold.
+const MAX_RANGES: usize = 2048;
 /// How many arrivals are looked at for one answer.
 const ARRIVALS: usize = 4096;
 
@@ -99,10 +101,13 @@ impl Core {
         }
         let mut first: BTreeMap<(StreamId, DeviceId), u64> = BTreeMap::new();
         for (_, stream, device, seq) in arrivals {
-            if let Some(known) = self.streams.get(stream).filter(|s| s.revolt == revolt) {
+            if self.streams.get(stream).is_some_and(|s| s.revolt == revolt) {
                 // What proves that a chain parts is of use only as a whole.
-                let is_proof = known.channel.is_some() && known.branches.contains_key(device);
-                let seq = if is_proof { &1 } else { seq };
+                let seq = if self.is_proof(stream, device) {
+                    &1
+                } else {
+                    seq
+                };
                 let at = first.entry((*stream, *device)).or_insert(*seq);
                 *at = (*at).min(*seq);
             }
@@ -122,14 +127,21 @@ impl Core {
         ranges.sort_by_key(|(stream, key, _)| {
             let known = self.streams.get(stream);
             let is_channel = known.is_none_or(|known| known.channel.is_some());
-            let is_branch = known.is_some_and(|known| known.branches.contains_key(key));
-            (is_channel, *stream, self.author_at(stream, key), is_branch)
+            (is_channel, self.stop_at(stream, key))
         });
     }
 
-    fn author_at(&self, stream: &StreamId, key: &DeviceId) -> DeviceId {
+    fn stop_at(&self, stream: &StreamId, key: &DeviceId) -> Stop {
         let known = self.streams.get(stream);
-        known.map_or(*key, |known| known.author(*key))
+        let (author, piece) =
+            known.map_or((*key, 0), |known| (known.author(*key), known.piece(key)));
+        (*stream, author, piece)
+    }
+
+    /// Whether a place is the beginning of a piece of a proof that a chain of words parts.
+    fn is_proof(&self, stream: &StreamId, key: &DeviceId) -> bool {
+        let known = self.streams.get(stream);
+        known.is_some_and(|known| known.channel.is_some() && known.branches.contains_key(key))
     }
 
     /// A peer tells what it has in some ranges: name where the two differ, and send what it lacks.
@@ -144,9 +156,11 @@ impl Core {
             return self.refuse(peer, revolt, reason);
         }
         let is_split = |question: &&Question| matches!(question.have, Have::Split(_));
+        let ends = |pair: &[Question]| pair[0].range.is_before(&pair[1].range);
         if questions.len() > MAX_QUESTIONS
             || questions.iter().filter(is_split).count() > MAX_SPLITS
             || !questions.iter().all(|question| question.range.is_valid())
+            || !questions.windows(2).all(ends)
         {
             return self.blame(peer, "asked too much at once");
         }
@@ -173,11 +187,7 @@ impl Core {
         }
         let mut ranges = self.lacking(peer, revolt, &asked);
         if let Some(from) = from {
-            let control = StreamId::control(&revolt);
-            let order = |(stream, author): Stop| (stream != control, stream, author);
-            ranges.retain(|(stream, key, _)| {
-                order((*stream, self.author_at(stream, key))) >= order(from)
-            });
+            ranges.retain(|(stream, key, _)| self.stop_at(stream, key) >= from);
         }
         self.control_first(&mut ranges);
         self.serve(peer, revolt, ranges, SERVE_BYTES);
@@ -216,7 +226,17 @@ impl Core {
         ranges
     }
 
-    fn serve(&mut self, peer: DeviceId, revolt: RevoltId, ranges: Vec<Place>, max: usize) {
+    /// Serves the first of some ranges, up to a piece of a proof: it is of use only as a whole, with the end of the
+    /// chain before it whose signature it may hold, and two may be more than one answer holds.
+    fn serve(&mut self, peer: DeviceId, revolt: RevoltId, mut ranges: Vec<Place>, max: usize) {
+        let mut proofs = ranges
+            .iter()
+            .map(|(stream, key, _)| self.is_proof(stream, key));
+        let proof = proofs.position(|is_proof| is_proof);
+        let most = proof.map_or(MAX_RANGES, |at| at + 1).min(MAX_RANGES);
+        let later = ranges.split_off(most.min(ranges.len()));
+        let next = later.first();
+        let next = next.map(|(stream, key, _)| self.stop_at(stream, key));
         if ranges.is_empty() {
             return self.end_serving(peer, revolt, None);
         }
@@ -228,6 +248,7 @@ impl Core {
             peer,
             revolt,
             ranges,
+            next,
             max,
         };
         self.load_for(peer, revolt, query, then);
@@ -251,14 +272,14 @@ impl Core {
         self.send(peer, &frame);
     }
 
+    /// What was asked for in `ranges` is here, as much as an answer holds; `next` is what comes after them.
     pub(crate) fn serve_loaded(
         &mut self,
-        peer: DeviceId,
-        revolt: RevoltId,
-        ranges: Vec<Place>,
+        (peer, revolt): (DeviceId, RevoltId),
+        mut ranges: Vec<Place>,
+        next: Option<Stop>,
         max: usize,
-        envelopes: Vec<Vec<u8>>,
-        complete: bool,
+        (envelopes, complete): (Vec<Vec<u8>>, bool),
     ) {
         if self.may_read(&peer, &revolt).is_err() {
             return;
@@ -266,25 +287,82 @@ impl Core {
         let control = self.revolts.get(&revolt).map(|revolt| revolt.control);
         let runs = pack(envelopes, control);
         if runs.is_empty() && !complete && max < STRETCH_BYTES {
-            return self.serve(peer, revolt, ranges, STRETCH_BYTES);
+            let query = Query::Ranges {
+                ranges: ranges.clone(),
+                max_bytes: STRETCH_BYTES,
+            };
+            let max = STRETCH_BYTES;
+            let then = Waiting::Serve {
+                peer,
+                revolt,
+                ranges,
+                next,
+                max,
+            };
+            return self.load_for(peer, revolt, query, then);
         }
-        if runs.is_empty() && !complete {
+        let mut more = next;
+        if let Some(run) = runs.last()
+            && !complete
+        {
+            more = Some(self.stop_after(run, &ranges));
+        } else if !complete {
             // Nothing in a whole stretch is signed: that chain can't be passed on, the others can. Without a cursor,
             // as what comes after was not looked at.
             self.serving(peer, revolt).is_partial = true;
-            let rest = ranges.into_iter().skip(1).collect();
-            return self.serve(peer, revolt, rest, SERVE_BYTES);
+            ranges.remove(0);
+            let rest = ranges.first();
+            more = rest
+                .map(|(stream, key, _)| self.stop_at(stream, key))
+                .or(next);
         }
-        let last = runs.last().map(|run| (run.stream, run.device));
-        let more = last.filter(|_| !complete);
         if is_active(Mutant::CursorFirst) {
             self.end_serving(peer, revolt, more);
-            return self.send(peer, &Frame::Runs { revolt, runs });
+            return self.send_runs(peer, revolt, runs);
         }
-        if !runs.is_empty() {
+        self.send_runs(peer, revolt, runs);
+        self.end_serving(peer, revolt, more);
+    }
+
+    /// Where an answer stopped whose last run this is: the chain or branch that may go on.
+    fn stop_after(&self, run: &Run, ranges: &[Place]) -> Stop {
+        let of_author = ranges.iter().filter(|(stream, key, _)| {
+            let (of, author, _) = self.stop_at(stream, key);
+            (of, author) == (run.stream, run.device)
+        });
+        let last = run.first + run.items.len() as u64 - 1;
+        let holds = |(stream, key, _): &&Place| {
+            let known = self.streams.get(stream);
+            let chain = known.and_then(|known| Some((known.chain(key)?, known.branches.get(key))));
+            chain.is_some_and(|(chain, branch)| {
+                last <= chain.tip && branch.is_none_or(|branch| branch.base < last)
+            })
+        };
+        let mut stops = of_author.filter(holds);
+        let first = stops.next();
+        first.map_or((run.stream, run.device, 0), |(stream, key, _)| {
+            self.stop_at(stream, key)
+        })
+    }
+
+    /// Sends runs, as many in a frame as it holds.
+    pub(crate) fn send_runs(&mut self, peer: DeviceId, revolt: RevoltId, runs: Vec<Run>) {
+        let mut part = Vec::new();
+        let mut size = 0;
+        for run in runs {
+            let more = run.stored_size();
+            if !part.is_empty() && size + more > STRETCH_BYTES {
+                let runs = std::mem::take(&mut part);
+                self.send(peer, &Frame::Runs { revolt, runs });
+                size = 0;
+            }
+            size += more;
+            part.push(run);
+        }
+        if !part.is_empty() {
+            let runs = part;
             self.send(peer, &Frame::Runs { revolt, runs });
         }
-        self.end_serving(peer, revolt, more);
     }
 
     /// Asks the store something for a peer, unless the peer has too many questions open.
@@ -334,11 +412,10 @@ fn differing(
     splits
 }
 
-/// Packs stored envelopes into runs. What no signature vouches for at the end of a group stays behind. Acts keep
-/// their own signatures, as each may have to prove something by itself.
+/// Packs stored envelopes into runs that anybody can pass on in one piece. What no signature vouches for at the end of
+/// a chain stays behind. Acts keep their own signatures, as each may have to prove something by itself.
 pub(crate) fn pack(envelopes: Vec<Vec<u8>>, control: Option<StreamId>) -> Vec<Run> {
-    let mut runs = Vec::new();
-    let mut group: Vec<Envelope> = Vec::new();
+    let mut packer = Packer::default();
     let mut seen = BTreeSet::new();
     let mut last = EnvelopeId::default();
     for bytes in envelopes {
@@ -350,28 +427,56 @@ pub(crate) fn pack(envelopes: Vec<Vec<u8>>, control: Option<StreamId>) -> Vec<Ru
         if !seen.insert(id) {
             continue;
         }
-        let continues = group.last().is_some_and(|before| {
-            let is_whole = control == Some(header.stream) && before.signature.is_some();
-            !is_whole && header.prev == last && group.len() < MAX_RUN
-        });
-        last = id;
-        if !continues {
-            close(&mut group, &mut runs);
+        if header.prev != last || header.seq == 1 {
+            packer.end_chain();
         }
-        group.push(envelope);
+        last = id;
+        let is_act = control == Some(header.stream);
+        packer.add(envelope, is_act);
     }
-    close(&mut group, &mut runs);
-    runs
+    packer.end_chain();
+    packer.runs
 }
 
-fn close(group: &mut Vec<Envelope>, runs: &mut Vec<Run>) {
-    let signed = group
-        .iter()
-        .rposition(|e| e.signature.is_some())
-        .map_or(0, |at| at + 1);
-    let mut whole = std::mem::take(group);
-    whole.truncate(signed);
-    if let Ok(run) = Run::pack(whole) {
-        runs.push(run);
+/// Envelopes on their way into runs.
+#[derive(Default)]
+struct Packer {
+    runs: Vec<Run>,
+    /// Ends with a signature.
+    signed: Vec<Envelope>,
+    signed_size: usize,
+    /// Waits for one.
+    open: Vec<Envelope>,
+    open_size: usize,
+}
+
+impl Packer {
+    fn add(&mut self, envelope: Envelope, is_act: bool) {
+        let is_signed = envelope.signature.is_some();
+        self.open_size += envelope.stored_size();
+        self.open.push(envelope);
+        if !is_signed {
+            return;
+        }
+        let fits = self.signed_size + self.open_size <= SERVE_BYTES
+            && self.signed.len() + self.open.len() <= MAX_RUN;
+        if is_act || !fits {
+            self.close();
+        }
+        self.signed.append(&mut self.open);
+        self.signed_size += std::mem::take(&mut self.open_size);
+    }
+
+    fn close(&mut self) {
+        self.signed_size = 0;
+        if let Ok(run) = Run::pack(std::mem::take(&mut self.signed)) {
+            self.runs.push(run);
+        }
+    }
+
+    fn end_chain(&mut self) {
+        self.close();
+        self.open.clear();
+        self.open_size = 0;
     }
 }

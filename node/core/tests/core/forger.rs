@@ -50,7 +50,7 @@ impl Forger {
         forger
     }
 
-    /// Somebody at the beginning of a chain.
+    /// Somebody whom nobody has let in, at the beginning of a chain under a secret of their own.
     pub(crate) fn stranger(keys: DeviceKeys, secret: EpochSecret, stream: StreamId) -> Self {
         Self {
             keys,
@@ -68,6 +68,19 @@ impl Forger {
     /// The secret that it writes under.
     pub(crate) fn secret(&self) -> &EpochSecret {
         &self.secret
+    }
+
+    /// Writes under another secret from here on.
+    pub(crate) fn under(mut self, secret: &EpochSecret) -> Self {
+        self.secret = secret.clone();
+        self
+    }
+
+    /// Cites these acts from here on, and stamps not before `ms`.
+    pub(crate) fn citing(mut self, heads: Vec<EnvelopeId>, ms: u64) -> Self {
+        self.heads = heads;
+        self.hlc.ms = self.hlc.ms.max(ms);
+        self
     }
 
     /// Goes on in the next segment.

@@ -371,8 +371,8 @@ pub(crate) fn part(a: &mut Home, b: &mut Home) {
     let (of_a, of_b) = (a.device(), b.device());
     a.input(Input::LinkDown { peer: of_b });
     b.input(Input::LinkDown { peer: of_a });
-    a.out.clear();
-    b.out.clear();
+    a.out.retain(|(to, _)| *to != of_b);
+    b.out.retain(|(to, _)| *to != of_a);
 }
 
 /// Carries frames between two linked nodes until neither has any. Gossip goes nowhere.
@@ -436,6 +436,18 @@ pub(crate) fn pages(count: usize) -> Vec<String> {
     (0..count)
         .map(|_| (0..80).map(|_| word()).collect())
         .collect()
+}
+
+/// Links two nodes anew, and lets them talk for a while.
+pub(crate) fn meet_again(a: &mut Home, b: &mut Home) {
+    for _ in 0..2 {
+        part(a, b);
+        link(a, b);
+        for home in [&mut *a, &mut *b] {
+            home.pass(25_000);
+        }
+        talk(a, b);
+    }
 }
 
 /// Lets `guest` join by a link of `host`'s; both stay linked.

@@ -10,6 +10,7 @@ mod forgery;
 mod forks;
 mod home;
 mod leaving;
+mod long;
 mod order;
 mod pacing;
 mod rebuild;
