@@ -198,8 +198,10 @@ pub struct KeyRotate {
     pub generation: u64,
     /// The new secret's name.
     pub key_id: KeyId,
-    /// Commits to the slots; see [`chunk_root`](crate::epoch::chunk_root).
-    pub chunk_root: Hash,
+    /// Of the revolt's secret, which its envelope is sealed with, the [`chunk_root`](crate::epoch::chunk_root) of the
+    /// slots. Of a channel's, a [`claim`](crate::epoch::EpochSecret::claim): without it the name of a secret is only
+    /// a name, and nobody hands out the secret for it.
+    pub commitment: Hash,
     /// Earlier secrets for those who may read the past; at most 16.
     pub back_links: Vec<BackLink>,
 }

@@ -8,7 +8,7 @@ use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::hash::{hash, keyed};
-use crate::ids::{DeviceId, Hash, KeyId, RevoltId, StreamId};
+use crate::ids::{ChannelId, DeviceId, Hash, KeyId, RevoltId, StreamId};
 use crate::limits::CHUNK_SLOTS;
 use crate::seal::{HpkePublic, HpkeSecret, MessageKey, OpenError, SealedSecret};
 
@@ -49,6 +49,22 @@ impl EpochSecret {
     #[must_use]
     pub fn key_id(&self) -> KeyId {
         KeyId(keyed("revnet/v1/epoch/key-id", &self.0, &[]))
+    }
+
+    /// What shows everybody who holds this secret that a device announcing it for a channel held it, too. Names of
+    /// secrets are for all to read; with the name alone somebody could announce the secret of others for a channel
+    /// of their own, and ask for it.
+    #[must_use]
+    pub fn claim(
+        &self,
+        revolt: &RevoltId,
+        channel: &ChannelId,
+        generation: u64,
+        by: &DeviceId,
+    ) -> Hash {
+        let generation = generation.to_le_bytes();
+        let parts: [&[u8]; 4] = [&revolt.0, &channel.0, &generation, &by.0];
+        Hash(keyed("revnet/v1/epoch/claim", &self.0, &parts))
     }
 
     /// The key for one part of the envelope at (`stream`, `device`, `seq`).

@@ -257,7 +257,7 @@ fn acts() {
         audience: Audience::Revolt,
         generation: 2,
         key_id: secret().key_id(),
-        chunk_root: chunk_root(&chunks()),
+        commitment: chunk_root(&chunks()),
         back_links: vec![BackLink::seal(&secret(), &EpochSecret::new([12; 32]))],
     };
     let rotate_channel = KeyRotate {

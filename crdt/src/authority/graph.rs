@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use revnet_protocol::act::Audience;
+use revnet_protocol::act::{Audience, KeyRotate};
 use revnet_protocol::role::Target;
 use revnet_protocol::{
     Act, DeviceId, DeviceRevocation, EnvelopeId, Hlc, InviteId, KeyId, RevoltId, UserId,
@@ -116,6 +116,10 @@ pub(super) struct Graph {
     certified: BTreeMap<DeviceId, Vec<Place>>,
     /// Sound rotations.
     rotations: Vec<Place>,
+    /// The secrets that the revolt's acts may be sealed with.
+    announced: BTreeSet<KeyId>,
+    /// Rotations of channels' secrets by the secrets that they name.
+    claims: BTreeMap<KeyId, Vec<Place>>,
     /// Sound revocations of devices, by whose root key signed them, and of which.
     revocations: BTreeMap<(UserId, DeviceId), Vec<Place>>,
     /// Invites that somebody made.
@@ -224,6 +228,16 @@ impl Graph {
             | Act::Equivocation(_) => self.weighty.add(place),
             _ => {}
         }
+        match &record.act {
+            Act::KeyRotate(rotate) if rotate.audience == Audience::Revolt => {
+                self.announced
+                    .extend(is_sealed(&record, rotate).then_some(rotate.key_id));
+            }
+            Act::KeyRotate(rotate) => {
+                self.claims.entry(rotate.key_id).or_default().push(place);
+            }
+            _ => {}
+        }
         self.places.insert(record.id, place);
         self.heads.insert(place);
         self.nodes.push(Node {
@@ -251,7 +265,8 @@ impl Graph {
             }
             Act::Join(join) => join.cert.device == record.device && join.is_sound(revolt),
             Act::KeyRotate(rotate) => {
-                self.generation_in(past, &rotate.audience).checked_add(1) == Some(rotate.generation)
+                let before = self.generation_in(past, &rotate.audience);
+                before.checked_add(1) == Some(rotate.generation) && is_sealed(record, rotate)
             }
             Act::RevokeDevice(revocation) => revocation.is_signed(),
             Act::Equivocation(proof) => proof.is_sound(revolt),
@@ -275,6 +290,16 @@ impl Graph {
             .filter(|place| known.has(*place))
             .min_by_key(|place| self.order(*place))?;
         certified_by(self.act(first))
+    }
+
+    /// Whether a secret was announced for the whole revolt, by an act that counts or not.
+    pub(super) fn is_announced(&self, key_id: &KeyId) -> bool {
+        self.announced.contains(key_id)
+    }
+
+    /// The rotations of channels' secrets that name a secret.
+    pub(super) fn claims(&self, key_id: &KeyId) -> &[Place] {
+        self.claims.get(key_id).map_or(&[], Vec::as_slice)
     }
 
     /// Whether somebody made an invite.
@@ -398,4 +423,9 @@ pub(super) fn certified_by(act: &Act) -> Option<UserId> {
         Act::Join(join) => Some(join.cert.user),
         _ => None,
     }
+}
+
+/// A secret of the whole revolt is announced under itself, so that nobody announces one that nobody has.
+fn is_sealed(record: &ActRecord, rotate: &KeyRotate) -> bool {
+    rotate.audience != Audience::Revolt || rotate.key_id == record.key_id
 }

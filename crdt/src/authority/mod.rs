@@ -21,9 +21,8 @@ mod state;
 mod verdict;
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
 
-use revnet_protocol::act::{Audience, Keep};
+use revnet_protocol::act::{Audience, Keep, KeyRotate};
 use revnet_protocol::{Act, DeviceId, EnvelopeId, Hlc, InviteId, KeyId, RevoltId, UserId};
 
 pub use graph::ActRecord;
@@ -160,24 +159,28 @@ impl Authority {
         Keep(positions.take(MAX_KEPT_JOINS).collect())
     }
 
-    /// Whose secret this is, by the rotations that count, or where none does, by all that name it. None without
-    /// any; several if somebody gave the name of one secret to another audience, and then only who is in all of
-    /// them is to have it.
+    /// Whether a secret was announced for the whole revolt, by an act that counts or not: acts are sealed with such
+    /// secrets only, as everybody has to read them.
     #[must_use]
-    pub fn audiences_of(&self, key_id: &KeyId) -> BTreeSet<Audience> {
-        let epochs = self.state().epochs.iter();
-        let naming = |epochs: &[Epoch]| epochs.iter().any(|epoch| epoch.key_id == *key_id);
-        let counting = epochs.filter(|(_, epochs)| naming(epochs));
-        let counting: BTreeSet<Audience> = counting.map(|(audience, _)| *audience).collect();
-        if !counting.is_empty() {
-            return counting;
-        }
-        let acts = self.graph.nodes.iter().map(|node| &node.record.act);
-        let all = acts.filter_map(|act| match act {
-            Act::KeyRotate(rotate) if rotate.key_id == *key_id => Some(rotate.audience),
+    pub fn is_announced(&self, key_id: &KeyId) -> bool {
+        self.graph.is_announced(key_id)
+    }
+
+    /// The rotations of channels' secrets that name a secret, with their authors: those that count, or if none does,
+    /// all. That somebody names a secret doesn't mean that they have it.
+    #[must_use]
+    pub fn claims(&self, key_id: &KeyId) -> Vec<(DeviceId, &KeyRotate)> {
+        let verdicts = &self.outcome().decided.verdicts;
+        let all = self.graph.claims(key_id);
+        let counts = |place: &&usize| verdicts[**place].counts();
+        let counting = all.iter().any(|place| verdicts[*place].counts());
+        let places = all.iter().filter(|place| !counting || counts(place));
+        let records = places.map(|place| &self.graph.nodes[*place].record);
+        let claims = records.filter_map(|record| match &record.act {
+            Act::KeyRotate(rotate) => Some((record.device, rotate)),
             _ => None,
         });
-        all.collect()
+        claims.collect()
     }
 
     /// Whether a device founded the revolt or joined by an invite that somebody made, counting or not.

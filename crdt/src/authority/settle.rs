@@ -374,19 +374,6 @@ fn is_tainted(
             .is_none_or(|by| !state.is_in(audience, &by))
 }
 
-/// A secret that two audiences name is one that somebody wants to have from those who are in the other.
-fn taint_shared(all: &mut BTreeMap<Audience, Vec<Epoch>>) {
-    let mut named: BTreeMap<KeyId, BTreeSet<Audience>> = BTreeMap::new();
-    for (audience, epochs) in &*all {
-        for epoch in epochs {
-            named.entry(epoch.key_id).or_default().insert(*audience);
-        }
-    }
-    for epoch in all.values_mut().flatten() {
-        epoch.tainted |= named[&epoch.key_id].len() > 1;
-    }
-}
-
 /// What depends on who is gone, and on how invites were used.
 fn gone(state: &mut State, graph: &Graph, decided: &Decided) {
     let knows = |act: &EnvelopeId, other: Place| {
@@ -404,7 +391,6 @@ fn gone(state: &mut State, graph: &Graph, decided: &Decided) {
         }
         epochs.sort_unstable_by_key(|epoch| (epoch.generation, epoch.key_id, epoch.act));
     }
-    taint_shared(&mut all);
     state.epochs = all;
     let removals = decided.ledger.values().flat_map(|events| &events.all);
     let removals: Vec<Place> = removals

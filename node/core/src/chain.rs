@@ -18,6 +18,8 @@ pub(crate) enum Waiting {
     Head(EnvelopeId),
     /// It is an act stamped so far ahead of the clock, in milliseconds of Unix time, that its time has yet to come.
     Time(u64),
+    /// It is an act under a secret that is here and was not announced to everybody.
+    Announced(KeyId),
 }
 
 /// One author's chain in one stream. Two numbers matter: up to `tip` the envelopes are authentic and

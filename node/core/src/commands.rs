@@ -387,7 +387,7 @@ impl Core {
             audience: Audience::Revolt,
             generation: 1,
             key_id: secret.key_id(),
-            chunk_root: chunk_root(&chunks),
+            commitment: chunk_root(&chunks),
             back_links: Vec::new(),
         });
         self.author(revolt, &rotate, &secret, Vec::new());

@@ -2,6 +2,7 @@
 //! rotating.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use revnet_crdt::authority::{Epoch, Recipient};
 use revnet_protocol::act::{Audience, KeyRotate};
@@ -23,6 +24,29 @@ use crate::storage::{Space, Write};
 pub(crate) const AGREEMENT: SealedSlots = SealedSlots;
 /// Most secrets asked for at once.
 const MAX_ASKED: usize = 64;
+
+/// What a peer was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AskedKeys {
+    /// The last ones, of both kinds.
+    last: [KeyId; 2],
+    /// Questions that brought nothing.
+    questions: usize,
+}
+
+/// The secrets that are missing.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Under which people who have come wrote acts: without them nothing goes on.
+    acts: BTreeSet<KeyId>,
+    others: BTreeSet<KeyId>,
+}
+
+impl Wanted {
+    fn has(&self, key_id: &KeyId) -> bool {
+        self.acts.contains(key_id) || self.others.contains(key_id)
+    }
+}
 
 impl Revolt {
     /// The secrets of a closed channel that are known here and that some devices which see it were not handed: of
@@ -81,9 +105,29 @@ impl Revolt {
         unlinked
     }
 
-    /// Whether a secret is this audience's and no other's: anybody may give the name of another one to theirs.
-    fn is_of(&self, key_id: &KeyId, audience: &Audience) -> bool {
-        self.authority.audiences_of(key_id) == BTreeSet::from([*audience])
+    /// Whose secret this is: everybody's, if it was announced to them; else that of the channels for which somebody
+    /// announced it who had it. Several, if that somebody wanted one channel to read what is written in another.
+    fn audiences_of(&self, key_id: &KeyId) -> BTreeSet<Audience> {
+        if self.authority.is_announced(key_id) {
+            return BTreeSet::from([Audience::Revolt]);
+        }
+        let Some(secret) = self.secrets.get(key_id) else {
+            return BTreeSet::new();
+        };
+        let claims = self.authority.claims(key_id).into_iter();
+        let proven = claims.filter(|(by, rotate)| {
+            let Audience::Channel(channel) = rotate.audience else {
+                return false;
+            };
+            let claim = secret.claim(&self.id, &channel, rotate.generation, by);
+            claim == rotate.commitment
+        });
+        proven.map(|(_, rotate)| rotate.audience).collect()
+    }
+
+    /// Whether a secret is this audience's and no other's.
+    pub(crate) fn is_of(&self, key_id: &KeyId, audience: &Audience) -> bool {
+        self.audiences_of(key_id) == BTreeSet::from([*audience])
     }
 
     /// Whether secrets are to be made or handed on.
@@ -98,7 +142,7 @@ impl Revolt {
     /// Whether a device may have a secret: it is let in, and its owner in every audience whose secret it is. A
     /// secret can come before the acts that led to it, and with them perhaps the asker's removal.
     fn may_have(&self, device: &DeviceId, key_id: &KeyId) -> bool {
-        let audiences = self.authority.audiences_of(key_id);
+        let audiences = self.audiences_of(key_id);
         let state = self.authority.state();
         let user = state.user_of(device).map(|(user, _)| user);
         let is_in = |audience: &Audience| {
@@ -107,6 +151,16 @@ impl Revolt {
         };
         let read = !audiences.is_empty() || is_active(Mutant::KeysUnread);
         read && (audiences.iter().all(is_in) || is_active(Mutant::KeysForAll))
+    }
+
+    /// Whether a secret is only known as that of closed channels which somebody with these audiences doesn't see.
+    fn is_for_others(&self, key_id: &KeyId, mine: &BTreeSet<Audience>) -> bool {
+        let claims = self.authority.claims(key_id);
+        let of_mine = claims
+            .iter()
+            .any(|(_, rotate)| mine.contains(&rotate.audience));
+        let asks_anyway = is_active(Mutant::KeysForAll);
+        !claims.is_empty() && !of_mine && !self.authority.is_announced(key_id) && !asks_anyway
     }
 
     /// Whether a device came to a channel after an epoch, where newcomers may not read what was written before.
@@ -136,29 +190,67 @@ impl Revolt {
 }
 
 impl Core {
-    /// Asks a peer for the secrets that chains of a revolt wait for.
+    /// Asks a peer for the secrets that chains of a revolt wait for: first for those that acts of people who have
+    /// come wait for. Anybody can write something under a secret of nobody, and so much that one question doesn't
+    /// hold it; so each question goes on where the one before ended.
     pub(crate) fn ask_for_keys(&mut self, peer: DeviceId, revolt: RevoltId) {
-        let wanted = self.wanted_keys(&revolt).into_iter();
-        let mut key_ids: Vec<KeyId> = wanted.take(MAX_ASKED).collect();
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.asked_keys.entry(revolt).or_default().questions = 0;
+            self.ask_for_more_keys(peer, revolt);
+        }
+    }
+
+    fn ask_for_more_keys(&mut self, peer: DeviceId, revolt: RevoltId) {
+        let wanted = self.wanted_keys(&revolt);
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        let asked = link.asked_keys.entry(revolt).or_default();
+        asked.questions += 1;
+        if asked.questions > 1 + wanted.others.len() / (MAX_ASKED / 2) {
+            return;
+        }
+        let mut key_ids: Vec<KeyId> = Vec::new();
+        let halves = [(&wanted.acts, MAX_ASKED / 2), (&wanted.others, MAX_ASKED)];
+        for ((keys, most), last) in halves.into_iter().zip(&mut asked.last) {
+            let later = keys.range((Bound::Excluded(*last), Bound::Unbounded));
+            let circle = later.chain(keys.range(..=*last));
+            key_ids.extend(circle.take(most - key_ids.len()));
+            *last = key_ids.last().copied().unwrap_or(*last);
+        }
         key_ids.retain(|key_id| !is_asked_again(&self.me.cert.device, key_id));
-        if !key_ids.is_empty() && self.links.contains_key(&peer) {
+        if !key_ids.is_empty() {
             self.send(peer, &Frame::NeedKeys { revolt, key_ids });
         }
     }
 
-    /// The names of the secrets that chains of a revolt wait for and that aren't here.
-    fn wanted_keys(&self, revolt: &RevoltId) -> BTreeSet<KeyId> {
-        let Some(known) = self.revolts.get(revolt) else {
-            return BTreeSet::new();
+    /// The names of the secrets that chains of a revolt wait for, that aren't here, and that this device may have as
+    /// far as is known.
+    fn wanted_keys(&self, id: &RevoltId) -> Wanted {
+        let mut wanted = Wanted::default();
+        let Some(revolt) = self.revolts.get(id) else {
+            return wanted;
         };
-        let streams = self.streams.values().filter(|s| s.revolt == *revolt);
-        let chains = streams.flat_map(crate::chain::Stream::read_chains);
-        let waiting = chains.filter_map(|(_, chain)| match chain.waiting {
-            Some(Waiting::Key(key)) => Some(key),
-            _ => None,
-        });
-        let is_here = |key: &KeyId| known.secrets.contains_key(key);
-        waiting.filter(|key| !is_here(key)).collect()
+        let mine: BTreeSet<Audience> = revolt.audiences(&self.me.cert).into_iter().collect();
+        let streams = revolt.streams.iter();
+        let streams = streams.filter_map(|stream| self.streams.get(stream));
+        for stream in streams {
+            for (author, chain) in stream.read_chains() {
+                let Some(Waiting::Key(key_id)) = chain.waiting else {
+                    continue;
+                };
+                if revolt.secrets.contains_key(&key_id) || revolt.is_for_others(&key_id, &mine) {
+                    continue;
+                }
+                let has_come = || revolt.authority.has_come(&stream.author(*author));
+                if stream.channel.is_none() && has_come() {
+                    wanted.acts.insert(key_id);
+                } else {
+                    wanted.others.insert(key_id);
+                }
+            }
+        }
+        wanted
     }
 
     /// The key that secrets for a peer are sealed to, if it may read.
@@ -235,14 +327,14 @@ impl Core {
         let found: Vec<EpochSecret> = chunks
             .iter()
             .take(MAX_ASKED)
-            .filter(|chunk| proved && wanted.contains(&chunk.key_id))
+            .filter(|chunk| proved && wanted.has(&chunk.key_id))
             .filter_map(|chunk| {
                 let mut own = own.iter();
                 own.find_map(|key| AGREEMENT.receive(chunk, &revolt, key))
             })
             .collect();
         if found.is_empty() {
-            return;
+            return self.ask_for_more_keys(peer, revolt);
         }
         self.learn(revolt, found);
         self.reopen(revolt);
@@ -376,11 +468,18 @@ impl Core {
             .chains
             .get(&self.me.cert.device);
         let own_tip = own.map(|own| own.tip_id).unwrap_or_default();
+        let generation = revolt.authority.generation_after(&audience, &own_tip);
+        let commitment = match &audience {
+            Audience::Revolt => chunk_root(&chunks),
+            Audience::Channel(channel) => {
+                secret.claim(&id, channel, generation, &self.me.cert.device)
+            }
+        };
         let act = Act::KeyRotate(KeyRotate {
             audience,
-            generation: revolt.authority.generation_after(&audience, &own_tip),
+            generation,
             key_id: secret.key_id(),
-            chunk_root: chunk_root(&chunks),
+            commitment,
             back_links,
         });
         let mut writes = vec![Self::put(

@@ -12,6 +12,7 @@ use crate::command::Notice;
 use crate::core::{ANTI_ENTROPY, Core, GOSSIP_SETTLES, Timer};
 use crate::fork::Suspect;
 use crate::io::{Effect, SECOND};
+use crate::keys::AskedKeys;
 use crate::pull::Pull;
 
 /// How far serving a peer has come.
@@ -42,6 +43,8 @@ pub(crate) struct Link {
     pub(crate) heard: BTreeSet<RevoltId>,
     /// Revolts in which everything the peer has was pulled once.
     pub(crate) synced: BTreeSet<RevoltId>,
+    /// The secrets that the peer was asked for.
+    pub(crate) asked_keys: BTreeMap<RevoltId, AskedKeys>,
     /// Chains of which the peer has another history, as long as one comparison counts.
     pub(crate) searched: BTreeSet<(StreamId, DeviceId)>,
 }
@@ -55,6 +58,7 @@ impl Link {
         self.serving.remove(revolt);
         self.heard.remove(revolt);
         self.synced.remove(revolt);
+        self.asked_keys.remove(revolt);
     }
 }
 
@@ -94,6 +98,7 @@ impl Core {
             loads: 0,
             heard: BTreeSet::new(),
             synced: BTreeSet::new(),
+            asked_keys: BTreeMap::new(),
             searched: BTreeSet::new(),
         };
         self.links.insert(peer, link);

@@ -4,14 +4,14 @@ use revnet_crdt::authority::ActRecord;
 use revnet_crdt::change::{Checked, DocTip, Expected, check_change};
 use revnet_protocol::envelope::Envelope;
 use revnet_protocol::{
-    Act, Audience, DeviceId, EnvelopeId, EpochSecret, Event, Hlc, KeyId, MessageId, RevoltId,
-    StreamId,
+    Act, Audience, DeviceId, EnvelopeId, EpochSecret, Event, Hlc, MessageId, RevoltId, StreamId,
 };
 
 use crate::chain::{Chain, Waiting as ChainWaiting};
 use crate::core::{ADOPT_AHEAD_MS, Core, SHOW_AHEAD_MS, Waiting};
 use crate::mutant::{Mutant, is_active};
 use crate::receive::{Gathered, index};
+use crate::revolt::Revolt;
 use crate::storage::{Query, RowKind, Write};
 
 /// How many stored bytes are read again at once when a chain becomes readable.
@@ -35,7 +35,8 @@ impl Core {
         let unchecked = is_control || is_active(Mutant::HeadsUnchecked);
         let mut heads = header.control_heads.iter();
         let unknown = heads.find(|head| !unchecked && !revolt.authority.contains(head));
-        if !revolt.secrets.contains_key(&header.key_id)
+        if !is_control
+            && !revolt.secrets.contains_key(&header.key_id)
             && revolt.is_before(&self.device(), &header.key_id)
         {
             // Written before this device came, and not for it. What comes after is in another segment.
@@ -44,6 +45,9 @@ impl Core {
         }
         let waiting = match revolt.secrets.get(&header.key_id) {
             None => Some(ChainWaiting::Key(header.key_id)),
+            Some(secret) if is_control && !revolt.is_for_all(&envelope, secret) => {
+                Some(ChainWaiting::Announced(header.key_id))
+            }
             Some(_) => unknown.map(|head| ChainWaiting::Head(*head)),
         };
         if let Some(waiting) = waiting {
@@ -157,10 +161,11 @@ impl Core {
         if revolt.reopening {
             return;
         }
-        let ready = |chain: &Chain| match chain.waiting {
+        let ready = |chain: &Chain, is_control: bool| match chain.waiting {
             Some(ChainWaiting::Key(key)) => {
-                revolt.secrets.contains_key(&key) || revolt.is_before(&me, &key)
+                revolt.secrets.contains_key(&key) || !is_control && revolt.is_before(&me, &key)
             }
+            Some(ChainWaiting::Announced(key)) => revolt.authority.is_announced(&key),
             Some(ChainWaiting::Head(head)) => revolt.authority.contains(&head),
             Some(ChainWaiting::Time(ms)) => ms <= now + SHOW_AHEAD_MS,
             None => true,
@@ -168,7 +173,8 @@ impl Core {
         let mut ranges = Vec::new();
         for (stream_id, stream) in self.streams.iter().filter(|(_, s)| s.revolt == id) {
             for (key, chain) in stream.read_chains() {
-                if chain.opened < chain.tip && ready(chain) {
+                let is_control = stream.channel.is_none();
+                if chain.opened < chain.tip && ready(chain, is_control) {
                     let next = stream.stored_at(key, chain.opened + 1);
                     ranges.push((*stream_id, *key, next));
                 }
@@ -191,6 +197,7 @@ impl Core {
             return;
         };
         revolt.reopening = false;
+        let mut progressed = false;
         let mut gathered = Gathered::default();
         for bytes in envelopes {
             let Ok(envelope) = Envelope::decode(&bytes) else {
@@ -207,9 +214,10 @@ impl Core {
             if chain.is_some_and(|chain| seq == chain.opened + 1 && seq <= chain.tip) {
                 self.open(id, (stream, key), envelope_id, envelope, &mut gathered);
                 gathered.touched.insert((stream, key));
+                let chain = self.streams[&stream].chain(&key);
+                progressed |= chain.is_some_and(|chain| chain.opened >= seq);
             }
         }
-        let progressed = !gathered.touched.is_empty();
         self.finish(id, gathered);
         if progressed {
             self.reopen(id);
@@ -254,6 +262,26 @@ impl Core {
     }
 }
 
+impl Revolt {
+    /// Whether everybody in the revolt can come to read an act: the secret that it is sealed with was announced to
+    /// all, or is by this act. One under any other secret would be read by some, who build on it, and never by
+    /// others. Rotations of channels' secrets are sealed like other acts.
+    fn is_for_all(&self, envelope: &Envelope, secret: &EpochSecret) -> bool {
+        let key_id = envelope.header.key_id;
+        let announces = || {
+            let checked = read_change(envelope, secret);
+            match checked.and_then(|checked| Act::decode(&checked.value).ok()) {
+                Some(Act::KeyRotate(rotate)) => {
+                    rotate.audience == Audience::Revolt && rotate.key_id == key_id
+                }
+                Some(Act::Create { .. }) => true,
+                _ => false,
+            }
+        };
+        self.authority.is_announced(&key_id) || announces()
+    }
+}
+
 /// The one change of an envelope, if it is in its one form.
 fn read_change(envelope: &Envelope, secret: &EpochSecret) -> Option<Checked> {
     let header = &envelope.header;
@@ -270,7 +298,7 @@ fn read_change(envelope: &Envelope, secret: &EpochSecret) -> Option<Checked> {
 /// so that what builds on it is read.
 fn record_of(id: EnvelopeId, envelope: &Envelope, checked: Option<&Checked>) -> ActRecord {
     let header = &envelope.header;
-    let act = checked.and_then(|checked| act_of(&checked.value, &header.key_id));
+    let act = checked.and_then(|checked| Act::decode(&checked.value).ok());
     ActRecord {
         id,
         device: header.device,
@@ -280,20 +308,5 @@ fn record_of(id: EnvelopeId, envelope: &Envelope, checked: Option<&Checked>) -> 
         hlc: checked.map_or(Hlc::ZERO, |checked| checked.id.hlc),
         key_id: header.key_id,
         act: act.unwrap_or(Act::Unknown),
-    }
-}
-
-/// An act as it counts. A rotation is written under the secret that it announces, so that nobody can
-/// announce one that nobody has.
-fn act_of(value: &[u8], key_id: &KeyId) -> Option<Act> {
-    let act = Act::decode(value).ok()?;
-    match &act {
-        // Rotations of a channel's secret are for all to read, who could else not go on in the chain.
-        Act::KeyRotate(rotate)
-            if rotate.audience == Audience::Revolt && rotate.key_id != *key_id =>
-        {
-            None
-        }
-        _ => Some(act),
     }
 }

@@ -142,7 +142,10 @@ impl Revolt {
     /// The newest epoch that only the right people hold and whose secret is known here.
     pub(crate) fn newest_clean(&self, audience: &Audience) -> Option<(&Epoch, &EpochSecret)> {
         let epochs = self.authority.state().epochs.get(audience)?;
+        let is_open = *audience == Audience::Revolt;
+        let is_own = |key_id: &KeyId| is_open || self.is_of(key_id, audience);
         let clean = epochs.iter().rev().filter(|epoch| !epoch.tainted);
+        let clean = clean.filter(|epoch| is_own(&epoch.key_id));
         clean
             .filter_map(|epoch| Some((epoch, self.secrets.get(&epoch.key_id)?)))
             .next()

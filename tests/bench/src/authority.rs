@@ -161,7 +161,7 @@ impl Acts {
                             audience: Audience::Revolt,
                             generation,
                             key_id: KeyId(hash("bench", &[&number.to_le_bytes()]).0),
-                            chunk_root: Hash::default(),
+                            commitment: Hash::default(),
                             back_links: Vec::new(),
                         }),
                     )
@@ -190,7 +190,10 @@ impl Acts {
             prev,
             heads: newest.map(|record| record.id).collect(),
             hlc: stamp(number),
-            key_id: KeyId::default(),
+            key_id: match &act {
+                Act::KeyRotate(rotate) => rotate.key_id,
+                _ => KeyId::default(),
+            },
             act,
         });
         self.last[by] = (id, seq + 1);

@@ -5,7 +5,7 @@ use revnet_protocol::act::Join;
 use revnet_protocol::proof::Equivocation;
 use revnet_protocol::seal::HpkePublic;
 use revnet_protocol::{
-    Act, DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hlc, InviteSecret, RevoltId,
+    Act, DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hlc, InviteSecret, KeyId, RevoltId,
 };
 
 use crate::fuzz::{Dice, Schedule};
@@ -151,8 +151,8 @@ pub(crate) fn forged_acts_change_nothing(seed: u64) -> Result<(), String> {
     for _ in 0..FORGERIES {
         let mut world = schedule.world.clone();
         let dice = &mut schedule.dice;
-        let (mut cited, mut backdated) = (world.tips(), false);
-        let (by, act) = match dice.below(12) {
+        let (mut cited, mut backdated, mut unheld) = (world.tips(), false, false);
+        let (by, act) = match dice.below(13) {
             0..=4 => {
                 let (by, join) = forged_join(dice, &stranger);
                 (by, Act::Join(join))
@@ -175,6 +175,11 @@ pub(crate) fn forged_acts_change_nothing(seed: u64) -> Result<(), String> {
                 let generation = dice.pick(&[0, highest, highest + 2, u64::MAX]);
                 (device(FOUNDER), rotate(generation, 1))
             }
+            // Of a secret that its author doesn't have.
+            11 => {
+                unheld = true;
+                (device(FOUNDER), rotate(highest + 1, 1))
+            }
             // Not later than what it builds on.
             _ => {
                 backdated = true;
@@ -185,6 +190,9 @@ pub(crate) fn forged_acts_change_nothing(seed: u64) -> Result<(), String> {
         world.carry(by, &cited, act);
         if backdated {
             world.acts.last_mut().expect("just written").hlc = Hlc::ZERO;
+        }
+        if unheld {
+            world.acts.last_mut().expect("just written").key_id = KeyId([2; 32]);
         }
         require(world.after(&base).state() == before, || {
             format!("a forged {name} changed the state")

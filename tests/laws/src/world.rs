@@ -216,7 +216,7 @@ impl World {
                 ms: 1000 + 10 * number,
                 counter: 0,
             },
-            key_id: KeyId::default(),
+            key_id: sealed_with(&act),
             act,
         });
         id
@@ -391,12 +391,20 @@ pub(crate) fn profile(name: &str) -> Act {
     Act::Profile { name: name.into() }
 }
 
+/// The secret of an act's envelope, as far as it matters: a rotation is announced under the secret that it announces.
+fn sealed_with(act: &Act) -> KeyId {
+    match act {
+        Act::KeyRotate(rotate) => rotate.key_id,
+        _ => KeyId::default(),
+    }
+}
+
 pub(crate) fn rotate(generation: u64, key: u8) -> Act {
     Act::KeyRotate(KeyRotate {
         audience: Audience::Revolt,
         generation,
         key_id: KeyId([key; 32]),
-        chunk_root: Hash::default(),
+        commitment: Hash::default(),
         back_links: Vec::new(),
     })
 }

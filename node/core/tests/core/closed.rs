@@ -112,7 +112,7 @@ fn the_name_of_another_channels_secret_opens_nothing() {
         audience: Audience::Channel(attic.channel),
         generation: 2,
         key_id,
-        chunk_root: Hash::default(),
+        commitment: Hash::default(),
         back_links: Vec::new(),
     });
     let boot = Boot::read(&cleo.storage).expect("memory reads");

@@ -15,4 +15,5 @@ mod order;
 mod pacing;
 mod rebuild;
 mod restored;
+mod secrets;
 mod turns;
