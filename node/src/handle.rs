@@ -7,7 +7,7 @@ use revnet_api::dto::{LinkStatus, NetworkStatus, RelayState, RelayStatus};
 use revnet_api::{IdentityError as ApiIdentityError, NodeHandle, Sequenced};
 use revnet_core::command::{Command, CommandError, Reply};
 use revnet_net::NetHandle;
-use revnet_protocol::{DeviceId, DeviceRevocation};
+use revnet_protocol::{DeviceId, DeviceRevocation, EnvelopeId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::identity::{self, IdentityError};
@@ -91,12 +91,13 @@ impl NodeHandle for Handle {
         identity::backup(&self.data_dir, &passphrase, name).map_err(|error| told(&error))
     }
 
-    fn revocation(
+    fn revocations(
         &self,
         device: DeviceId,
+        keep: &[(u64, EnvelopeId)],
         passphrase: Option<String>,
-    ) -> Result<DeviceRevocation, ApiIdentityError> {
-        identity::revocation(&self.data_dir, device, passphrase.as_deref())
+    ) -> Result<Vec<DeviceRevocation>, ApiIdentityError> {
+        identity::revocations(&self.data_dir, device, keep, passphrase.as_deref())
             .map_err(|error| told(&error))
     }
 }

@@ -14,7 +14,7 @@ use data_encoding::BASE64;
 use revnet_core::Identity;
 use revnet_protocol::seal::MessageKey;
 use revnet_protocol::{
-    DeviceCert, DeviceId, DeviceKeys, DeviceRevocation, RootKey, UserId, decode, encode,
+    DeviceCert, DeviceId, DeviceKeys, DeviceRevocation, EnvelopeId, RootKey, UserId, decode, encode,
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -375,16 +375,19 @@ pub fn phrase(
     Ok(root(data_dir, passphrase)?.0.phrase())
 }
 
-/// The root key's word that a device is this person's no longer.
+/// The root key's word that a device is this person's no longer, for each act in `keep` that it stands by.
 ///
 /// # Errors
 /// [`IdentityError`].
-pub fn revocation(
+pub fn revocations(
     data_dir: &Path,
     device: DeviceId,
+    keep: &[(u64, EnvelopeId)],
     passphrase: Option<&str>,
-) -> Result<DeviceRevocation, IdentityError> {
-    Ok(root(data_dir, passphrase)?.0.revoke(device, None))
+) -> Result<Vec<DeviceRevocation>, IdentityError> {
+    let (root, _) = root(data_dir, passphrase)?;
+    let keep = keep.iter().copied().map(Some);
+    Ok(keep.map(|keep| root.revoke(device, keep)).collect())
 }
 
 /// A backup file, encrypted with `passphrase`; where the identity has a passphrase it must be the same.

@@ -7,7 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use revnet_api::dto::{Backup, EditIdentity, Members, Phrase, Revolts, Status, Unlock};
+use revnet_api::dto::{
+    Backup, EditIdentity, Members, Phrase, RevokeDevice, Revolts, Status, Unlock,
+};
 use serde::Serialize;
 
 use crate::client::Client;
@@ -17,6 +19,7 @@ use crate::failure::{Failure, Result};
 use crate::names;
 use crate::output::{line, table};
 use crate::passphrase::{PassphraseArgs, ask, ask_new};
+use crate::times;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum IdCommand {
@@ -46,14 +49,21 @@ pub(crate) enum IdCommand {
 The device can write nothing any more, and gets no new secrets; what it has, it keeps. This can't be undone: to come \
 back, it needs a new identity of its own ('revnet id restore' in an empty data directory) and an invite.
 
+What it wrote until now counts on. With --since, what it wrote after that doesn't, as far as nobody else built on it: \
+give it for a device that was stolen. If the thief left revolts in your name, this takes you back in.
+
 It takes the root key, which lies where the identity was made or restored.
 
 Examples:
   revnet id devices
-  revnet id revoke d5xk2")]
+  revnet id revoke d5xk2
+  revnet id revoke d5xk2 --since 12h")]
 pub(crate) struct RevokeArgs {
     /// Which: an id as 'revnet id devices' lists them, or the beginning of one
     device: String,
+    /// How long ago it came into other hands: 30m, 12h, 7d, 4w
+    #[arg(long, value_name = "SPAN", value_parser = times::span)]
+    since: Option<u64>,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
@@ -126,19 +136,27 @@ fn rename(context: &Context, name: &str) -> Result<()> {
 
 fn phrase(context: &Context, args: &PhraseArgs) -> Result<()> {
     let client = context.client()?;
-    let bytes = unlocked(&client, "/api/identity/phrase", &args.passphrase)?;
+    let path = "/api/identity/phrase";
+    let bytes = unlocked(&client, path, &args.passphrase, |passphrase| Unlock {
+        passphrase,
+    })?;
     let phrase: Phrase = serde_json::from_slice(&bytes)?;
     context.out.show(&phrase, || phrase.phrase.clone())
 }
 
 /// Asks for something that takes the root key, and for its passphrase where it has one.
-fn unlocked(client: &Client, path: &str, given: &PassphraseArgs) -> Result<Vec<u8>> {
+fn unlocked<T: Serialize>(
+    client: &Client,
+    path: &str,
+    given: &PassphraseArgs,
+    body: impl Fn(Option<String>) -> T,
+) -> Result<Vec<u8>> {
     let passphrase = given.given()?;
     let asked = passphrase.is_some();
-    match client.post_bytes(path, &Unlock { passphrase }) {
+    match client.post_bytes(path, &body(passphrase)) {
         Err(failure) if failure.code == "locked" && !asked => {
             let passphrase = Some(ask("Passphrase of the identity")?);
-            client.post_bytes(path, &Unlock { passphrase })
+            client.post_bytes(path, &body(passphrase))
         }
         answer => answer,
     }
@@ -194,7 +212,19 @@ fn revoke(context: &Context, args: &RevokeArgs) -> Result<()> {
         (device.device.clone(), &nameless)
     })?;
     let path = format!("/api/identity/devices/{}/revoke", device.device);
-    unlocked(&client, &path, &args.passphrase)?;
+    let since_ms = match args.since {
+        Some(span) => {
+            let status: Status = client.get("/api/status")?;
+            Some(status.unix_ms.saturating_sub(span))
+        }
+        None => None,
+    };
+    unlocked(&client, &path, &args.passphrase, |passphrase| {
+        RevokeDevice {
+            passphrase,
+            since_ms,
+        }
+    })?;
     context
         .out
         .done("The device is taken back in every revolt that this node is in.")

@@ -194,6 +194,27 @@ impl Authority {
         })
     }
 
+    /// The act of a device that its owner stands by who takes it back: of those that count the last one stamped before
+    /// `before_ms`, or else the first. None if the device wrote nothing that is here.
+    #[must_use]
+    pub fn last_act_of(&self, device: &DeviceId, before_ms: u64) -> Option<(u64, EnvelopeId)> {
+        let accepted = self.outcome().decided.accepted.iter();
+        let records = accepted.map(|place| &self.graph.nodes[*place].record);
+        let own = records.filter(|record| record.device == *device);
+        let before = own.clone().filter(|record| record.hlc.ms < before_ms);
+        let position = |record: &ActRecord| (record.seq, record.id);
+        let last = before.map(position).max();
+        last.or_else(|| own.map(position).min())
+    }
+
+    /// Whether a device wrote that its person leaves, and that counts.
+    #[must_use]
+    pub fn has_left(&self, device: &DeviceId) -> bool {
+        let accepted = self.outcome().decided.accepted.iter();
+        let mut records = accepted.map(|place| &self.graph.nodes[*place].record);
+        records.any(|record| record.device == *device && record.act == Act::Leave)
+    }
+
     /// Whose device wrote an act, by what its author knew.
     #[must_use]
     pub fn author_of(&self, id: &EnvelopeId) -> Option<UserId> {

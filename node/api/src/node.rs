@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use revnet_core::command::{Command, CommandError, Notice, Reply};
-use revnet_protocol::{DeviceId, DeviceRevocation};
+use revnet_protocol::{DeviceId, DeviceRevocation, EnvelopeId};
 use tokio::sync::broadcast;
 
 use crate::dto::NetworkStatus;
@@ -63,16 +63,17 @@ pub trait NodeHandle: Clone + Send + Sync + 'static {
     /// [`IdentityError`].
     fn backup(&self, passphrase: String, name: String) -> Result<Vec<u8>, IdentityError>;
 
-    /// The root key's word that a device is this person's no longer. May take a second (argon2): called off the
-    /// async threads.
+    /// The root key's word that a device is this person's no longer, for each act in `keep` that it stands by. May take a
+    /// second (argon2): called off the async threads.
     ///
     /// # Errors
     /// [`IdentityError`].
-    fn revocation(
+    fn revocations(
         &self,
         device: DeviceId,
+        keep: &[(u64, EnvelopeId)],
         passphrase: Option<String>,
-    ) -> Result<DeviceRevocation, IdentityError>;
+    ) -> Result<Vec<DeviceRevocation>, IdentityError>;
 }
 
 /// [`NodeHandle`] as an object.
@@ -83,11 +84,12 @@ pub(crate) trait Node: Send + Sync {
     fn shutdown(&self);
     fn phrase(&self, passphrase: Option<String>) -> Result<String, IdentityError>;
     fn backup(&self, passphrase: String, name: String) -> Result<Vec<u8>, IdentityError>;
-    fn revocation(
+    fn revocations(
         &self,
         device: DeviceId,
+        keep: &[(u64, EnvelopeId)],
         passphrase: Option<String>,
-    ) -> Result<DeviceRevocation, IdentityError>;
+    ) -> Result<Vec<DeviceRevocation>, IdentityError>;
 }
 
 impl<N: NodeHandle> Node for N {
@@ -115,11 +117,12 @@ impl<N: NodeHandle> Node for N {
         NodeHandle::backup(self, passphrase, name)
     }
 
-    fn revocation(
+    fn revocations(
         &self,
         device: DeviceId,
+        keep: &[(u64, EnvelopeId)],
         passphrase: Option<String>,
-    ) -> Result<DeviceRevocation, IdentityError> {
-        NodeHandle::revocation(self, device, passphrase)
+    ) -> Result<Vec<DeviceRevocation>, IdentityError> {
+        NodeHandle::revocations(self, device, keep, passphrase)
     }
 }

@@ -231,10 +231,17 @@ pub enum Command {
         /// Of which revolt.
         revolt: RevoltId,
     },
+    /// The last acts of one of the own devices, one for each revolt: what its revocations keep.
+    LastActs {
+        /// Which.
+        device: DeviceId,
+        /// Leaves out what it stamped from then on, in Unix milliseconds; its first act comes in any case.
+        before_ms: Option<u64>,
+    },
     /// Takes back one of the own devices in every revolt.
     RevokeDevice {
-        /// Signed by the own root key.
-        revocation: DeviceRevocation,
+        /// Signed by the own root key, one for each of the `LastActs`.
+        revocations: Vec<DeviceRevocation>,
     },
     /// The documents of a revolt, for export.
     ListDocuments {
@@ -331,6 +338,8 @@ pub enum Reply {
     Sent(Vec<Sent>),
     /// To `Log`.
     Log(Vec<MessageView>),
+    /// To `LastActs`, as number and id.
+    LastActs(Vec<(u64, EnvelopeId)>),
     /// To `ListMembers`.
     Members(Vec<MemberInfo>),
     /// To `ListBans`.

@@ -225,7 +225,11 @@ impl Core {
                 Ok(Some(Reply::Permissions(held)))
             }
             Command::Audit { revolt } => Ok(Some(Reply::Audit(self.audit(&revolt)?))),
-            Command::RevokeDevice { revocation } => self.revoke_device(id, &revocation),
+            Command::LastActs { device, before_ms } => {
+                let acts = self.last_acts(&device, before_ms)?;
+                Ok(Some(Reply::LastActs(acts)))
+            }
+            Command::RevokeDevice { revocations } => self.revoke_device(id, &revocations),
             Command::ListDocuments { revolt } => {
                 Ok(Some(Reply::Documents(self.documents(&revolt)?)))
             }

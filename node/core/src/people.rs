@@ -4,8 +4,8 @@ use revnet_crdt::authority::{ActRecord, Verdict, Why, Wish};
 use revnet_protocol::act::{Level, SetMember};
 use revnet_protocol::role::{Ban, Grant, Overwrite, Role, Target, Timeout};
 use revnet_protocol::{
-    Act, ChannelId, DeviceRevocation, EnvelopeId, KeyId, Permission, Permissions, RevoltId, RoleId,
-    UserId,
+    Act, ChannelId, DeviceId, DeviceRevocation, EnvelopeId, EpochSecret, KeyId, Permission,
+    Permissions, RevoltId, RoleId, UserId,
 };
 
 use crate::command::{BanInfo, CommandError, Place, Reply, RoleEdit, RoleInfo};
@@ -357,27 +357,54 @@ impl Core {
         Ok(authority.permissions(&user, channel.as_ref()))
     }
 
-    /// Brings a revocation of an own device into every revolt where this device may write.
-    pub(crate) fn revoke_device(&mut self, id: u64, revocation: &DeviceRevocation) -> Outcome {
-        if revocation.user != self.user() || !revocation.is_signed() {
-            return Err(CommandError::Invalid(
-                "the revocation isn't signed by the root key of this node's person".into(),
-            ));
-        }
-        if revocation.device == self.device() {
+    /// The last acts of an own device in the revolts where it can be revoked.
+    pub(crate) fn last_acts(
+        &self,
+        device: &DeviceId,
+        before_ms: Option<u64>,
+    ) -> Result<Vec<(u64, EnvelopeId)>, CommandError> {
+        if *device == self.device() {
             return Err(CommandError::Invalid(
                 "this is the device that you are at: revoke it from another one".into(),
             ));
         }
-        let mut revolts: Vec<RevoltId> = self.revolts.keys().copied().collect();
-        revolts.retain(|revolt| self.is_revocable(revolt, revocation));
-        if revolts.is_empty() {
+        let before_ms = before_ms.unwrap_or(u64::MAX);
+        let revolts = self.revolts.keys();
+        let revolts = revolts.filter(|revolt| self.is_revocable(revolt, device));
+        let acts = revolts.filter_map(|revolt| {
+            let authority = &self.revolts.get(revolt)?.authority;
+            authority.last_act_of(device, before_ms)
+        });
+        let acts: Vec<_> = acts.collect();
+        if acts.is_empty() {
+            return Err(CommandError::NotFound("device"));
+        }
+        Ok(acts)
+    }
+
+    /// Brings revocations of an own device into the revolts whose acts they name.
+    pub(crate) fn revoke_device(&mut self, id: u64, all: &[DeviceRevocation]) -> Outcome {
+        let is_own = |revocation: &DeviceRevocation| {
+            revocation.user == self.user() && revocation.is_signed()
+        };
+        if !all.iter().all(is_own) {
+            return Err(CommandError::Invalid(
+                "the revocation isn't signed by the root key of this node's person".into(),
+            ));
+        }
+        let named = all.iter().filter_map(|revocation| {
+            let revolts = self.revolts.keys().copied();
+            let mut revolts = revolts.filter(|revolt| self.names_act_of(revolt, revocation));
+            Some((revolts.next()?, revocation))
+        });
+        let named: Vec<(RevoltId, &DeviceRevocation)> = named.collect();
+        if named.is_empty() || named.len() < all.len() {
             return Err(CommandError::NotFound("device"));
         }
         // It is written everywhere or nowhere.
-        let secrets = revolts.iter().map(|revolt| self.writing_secret(revolt));
+        let secrets = named.iter().map(|(revolt, _)| self.revoking_secret(revolt));
         let secrets: Vec<_> = secrets.collect::<Result<_, _>>()?;
-        for (revolt, secret) in revolts.into_iter().zip(secrets) {
+        for ((revolt, revocation), secret) in named.into_iter().zip(secrets) {
             let act = Act::RevokeDevice(revocation.clone());
             self.author(revolt, &act, &secret, Vec::new());
             self.rotate_if_due(revolt);
@@ -387,13 +414,33 @@ impl Core {
         Ok(None)
     }
 
-    /// Whether a device to be revoked has come to a revolt where this device may write.
-    fn is_revocable(&self, revolt: &RevoltId, revocation: &DeviceRevocation) -> bool {
+    fn names_act_of(&self, revolt: &RevoltId, revocation: &DeviceRevocation) -> bool {
+        let known = self.revolts.get(revolt);
+        let act = revocation.keep.and_then(|(seq, id)| {
+            let record = known?.authority.record(&id)?;
+            (record.device == revocation.device && record.seq == seq).then_some(())
+        });
+        act.is_some() && self.is_revocable(revolt, &revocation.device)
+    }
+
+    /// Whether a device to be revoked has come to a revolt where this device may write, or could if the other one hadn't
+    /// left in the name of both.
+    fn is_revocable(&self, revolt: &RevoltId, device: &DeviceId) -> bool {
         let Ok(known) = self.revolt(revolt) else {
             return false;
         };
-        let owner = known.authority.state().user_of(&revocation.device);
+        let owner = known.authority.state().user_of(device);
         owner.is_some_and(|(user, _)| user == self.user())
-            && self.permitted(revolt, Wish::Belong).is_ok()
+            && (self.permitted(revolt, Wish::Belong).is_ok() || known.authority.has_left(device))
+    }
+
+    /// A secret to write the revocation with: who was taken out by their own device makes none.
+    fn revoking_secret(&mut self, revolt: &RevoltId) -> Result<EpochSecret, CommandError> {
+        let written = self.writing_secret(revolt);
+        if self.permitted(revolt, Wish::Belong).is_ok() {
+            return written;
+        }
+        let known = self.revolt(revolt)?.newest_announced().cloned();
+        known.map_or(written, Ok)
     }
 }

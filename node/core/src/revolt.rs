@@ -130,6 +130,13 @@ impl Revolt {
         self.secrets.get(&epoch.key_id)
     }
 
+    /// The newest secret of the whole revolt that is known here, whoever else holds it.
+    pub(crate) fn newest_announced(&self) -> Option<&EpochSecret> {
+        let epochs = self.authority.state().epochs.get(&Audience::Revolt)?;
+        let mut newest = epochs.iter().rev();
+        newest.find_map(|epoch| self.secrets.get(&epoch.key_id))
+    }
+
     /// The secret to write with now for an audience. In a closed channel the newest known: one that was
     /// announced and is kept back by who made it must not silence the others.
     pub(crate) fn secret_for(&self, audience: &Audience) -> Option<&EpochSecret> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use revnet_core::command::{Command, CommandError, Draft, MessageView, Place, Reply, Sent};
 use revnet_core::{Mono, SECOND};
 use revnet_protocol::act::Settings;
-use revnet_protocol::{ChannelId, DeviceRevocation, InviteLink, MessageId, RevoltId};
+use revnet_protocol::{ChannelId, DeviceId, InviteLink, MessageId, RevoltId};
 
 use crate::batch::Work;
 use crate::fault::Fault;
@@ -101,6 +101,7 @@ enum Asked {
     ShutOut,
     Promote,
     Silence,
+    LastActs(DeviceId),
     Revoke,
     Log { channel: ChannelId },
 }
@@ -114,8 +115,8 @@ struct Run {
     channels: Vec<ChannelId>,
     links: Vec<InviteLink>,
     joining: BTreeSet<NodeId>,
-    /// Who lost a device, and what takes it back.
-    lost: BTreeMap<NodeId, DeviceRevocation>,
+    /// Who lost a device, and which.
+    lost: BTreeMap<NodeId, DeviceId>,
     /// Sends that a crash cut off: whoever sent them doesn't know whether they happened.
     unsure: Vec<String>,
     report: Report,
@@ -246,11 +247,17 @@ impl Run {
             }
             (Asked::Invite, Ok(Reply::Invite(_, link))) => self.links.push(link),
             (Asked::Channel, Ok(Reply::Channel(channel))) => self.channels.push(channel.id),
+            (Asked::LastActs(device), Ok(Reply::LastActs(acts))) => {
+                let revocations = self.world.revocations(node, device, &acts);
+                self.ask(node, Asked::Revoke, Command::RevokeDevice { revocations });
+            }
             (Asked::Revoke, Ok(_)) => self.report.devices_revoked += 1,
             (Asked::Join, Ok(Reply::Revolt(_))) => {
                 self.report.joins += 1;
-                if let Some(revocation) = self.lost.remove(&node) {
-                    self.ask(node, Asked::Revoke, Command::RevokeDevice { revocation });
+                if let Some(device) = self.lost.remove(&node) {
+                    let before_ms = None;
+                    let command = Command::LastActs { device, before_ms };
+                    self.ask(node, Asked::LastActs(device), command);
                 }
                 self.joining.remove(&node);
                 self.oracle.members.insert(node);
@@ -649,9 +656,9 @@ impl Run {
             return;
         }
         self.report.devices_lost += 1;
-        let revocation = self.world.lose_device(node);
+        let device = self.world.lose_device(node);
         self.cut_off(node);
-        self.lost.insert(node, revocation);
+        self.lost.insert(node, device);
         self.oracle.lost.insert(node);
         self.oracle.came.remove(&node);
         self.oracle.members.remove(&node);

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use revnet_core::command::{Command, CommandError, Reply};
 use revnet_core::{Core, Identity, Input, MILLI, Mono, SECOND};
-use revnet_protocol::{DeviceId, DeviceKeys, DeviceRevocation, RootKey};
+use revnet_protocol::{DeviceId, DeviceKeys, DeviceRevocation, EnvelopeId, RootKey};
 
 use crate::batch::Work;
 use crate::disk::{Disk, Done};
@@ -313,9 +313,8 @@ impl World {
         self.at(self.now + back_after, Event::Start { node });
     }
 
-    /// A person loses their device with all that is on it, and begins again with another. Gives what takes the lost
-    /// one back.
-    pub fn lose_device(&mut self, node: NodeId) -> DeviceRevocation {
+    /// A person loses their device with all that is on it, and begins again with another. Says which it was.
+    pub fn lose_device(&mut self, node: NodeId) -> DeviceId {
         self.crash(node, SECOND);
         let (mut seed, mut id) = ([0; 32], [0; 16]);
         self.rng.fill_bytes(&mut seed);
@@ -329,7 +328,20 @@ impl World {
         };
         // Others hear of the end of its links before.
         known.replacement = Some((replacement, Disk::new(id)));
-        known.root.revoke(known.identity.cert.device, None)
+        known.identity.cert.device
+    }
+
+    /// What takes a person's device back.
+    #[must_use]
+    pub fn revocations(
+        &self,
+        node: NodeId,
+        device: DeviceId,
+        keep: &[(u64, EnvelopeId)],
+    ) -> Vec<DeviceRevocation> {
+        let root = &self.nodes[node].root;
+        let keep = keep.iter().copied().map(Some);
+        keep.map(|keep| root.revoke(device, keep)).collect()
     }
 
     /// Unix milliseconds by a clock that is right.

@@ -159,6 +159,19 @@ pub struct Unlock {
     pub passphrase: Option<String>,
 }
 
+/// Takes a device back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeDevice {
+    /// The passphrase that the identity was made with, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<String>,
+    /// When it came into other hands, in Unix milliseconds: what it wrote from then on is not kept. Without it all is
+    /// that this node knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<u64>,
+}
+
 /// The recovery phrase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Phrase {

@@ -8,8 +8,8 @@ use revnet_protocol::{ChannelId, DeviceId, Permissions, RevoltId, UserId};
 
 use super::{ask, done};
 use crate::dto::{
-    Audit, Bans, EditRole, Exception, Held, Id, Role, RoleName, Roles, Timeout, Unlock, Whose,
-    names, set,
+    Audit, Bans, EditRole, Exception, Held, Id, RevokeDevice, Role, RoleName, Roles, Timeout,
+    Whose, names, set,
 };
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Body, Ids, Params, blocking};
@@ -250,9 +250,10 @@ pub(crate) async fn audit(
     Ok(Json(Audit { acts }))
 }
 
-/// Takes one of the own devices back in every revolt. Needs the root key.
+/// Takes one of the own devices back in every revolt. Needs the root key. What it wrote from `since_ms` on counts no
+/// more, as far as nobody else built on it: also that it left in the name of its owner.
 #[utoipa::path(post, path = "/api/identity/devices/{device}/revoke", tag = "identity",
-    request_body = Unlock,
+    request_body = RevokeDevice,
     responses(
         (status = 204, description = "Done"),
         (status = 403, description = "`locked`: another passphrase is needed", body = ErrorBody),
@@ -260,10 +261,19 @@ pub(crate) async fn audit(
 pub(crate) async fn revoke_device(
     State(app): State<App>,
     Ids(Id(device)): Ids<Id<DeviceId>>,
-    Body(unlock): Body<Unlock>,
+    Body(body): Body<RevokeDevice>,
 ) -> Result<StatusCode, ApiError> {
+    let before_ms = body.since_ms;
+    let keep = ask(
+        &app,
+        Command::LastActs { device, before_ms },
+        |reply| match reply {
+            Reply::LastActs(acts) => Some(acts),
+            _ => None,
+        },
+    )
+    .await?;
     let node = app.node.clone();
-    let signed = blocking(move || node.revocation(device, unlock.passphrase)).await??;
-    let command = Command::RevokeDevice { revocation: signed };
-    done(&app, command).await
+    let revocations = blocking(move || node.revocations(device, &keep, body.passphrase)).await??;
+    done(&app, Command::RevokeDevice { revocations }).await
 }

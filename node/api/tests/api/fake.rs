@@ -618,6 +618,10 @@ impl State {
                     entry("ban", false, "the person does not stand below its author"),
                 ]))
             }
+            Command::LastActs { before_ms, .. } => {
+                let last = if before_ms.is_some() { 1 } else { 9 };
+                Ok(Reply::LastActs(vec![(last, EnvelopeId([7; 32]))]))
+            }
             Command::RevokeDevice { .. } => Ok(Reply::Done),
             Command::ListDocuments { revolt } => {
                 let channels = self.revolt(revolt)?.channels.keys();
@@ -739,13 +743,16 @@ impl NodeHandle for FakeNode {
         }
     }
 
-    fn revocation(
+    fn revocations(
         &self,
         device: DeviceId,
+        keep: &[(u64, EnvelopeId)],
         passphrase: Option<String>,
-    ) -> Result<DeviceRevocation, IdentityError> {
+    ) -> Result<Vec<DeviceRevocation>, IdentityError> {
         if passphrase.as_deref() == Some(PASSPHRASE) {
-            Ok(RootKey::from_seed([1; 32]).revoke(device, None))
+            let root = RootKey::from_seed([1; 32]);
+            let keep = keep.iter().copied().map(Some);
+            Ok(keep.map(|keep| root.revoke(device, keep)).collect())
         } else {
             Err(IdentityError::Locked)
         }

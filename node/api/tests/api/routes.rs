@@ -339,10 +339,20 @@ fn a_device_is_taken_back_by_whoever_unlocks_the_root_key() {
         &path,
         Some(json!({"passphrase": PASSPHRASE})),
     );
-    let Some(Command::RevokeDevice { revocation }) = server.node.last_asked() else {
-        panic!("the node is told")
+    let revoked = |since: Value, seq| {
+        let body = json!({"passphrase": PASSPHRASE, "since_ms": since});
+        ok(&server, "POST", &path, Some(body));
+        let Some(Command::RevokeDevice { revocations }) = server.node.last_asked() else {
+            panic!("the node is told")
+        };
+        let [revocation] = revocations.as_slice() else {
+            panic!("one for each act that is kept")
+        };
+        assert!(revocation.is_signed() && revocation.device == device);
+        assert_eq!(revocation.keep.map(|(number, _)| number), Some(seq));
     };
-    assert!(revocation.is_signed() && revocation.device == device);
+    revoked(Value::Null, 9);
+    revoked(json!(5), 1);
 }
 
 #[test]

@@ -258,6 +258,12 @@ fn add_node(samples: &mut Samples) {
     samples.add("Peers", dto::Peers { peers: vec![peer] });
     samples.add("EditIdentity", dto::EditIdentity { name: "Ada".into() });
     let passphrase = "p".to_owned();
+    samples.add("RevokeDevice", dto::RevokeDevice::default());
+    let revocation = dto::RevokeDevice {
+        passphrase: Some(passphrase.clone()),
+        since_ms: Some(1),
+    };
+    samples.add("RevokeDevice", revocation);
     samples.add("Unlock", dto::Unlock::default());
     samples.add(
         "Unlock",
