@@ -32,6 +32,9 @@ pub struct ActRecord {
     pub act: Act,
 }
 
+/// Most joins that a device may have written before another one: whoever comes and goes costs everybody time.
+const MAX_JOINS: usize = 64;
+
 impl ActRecord {
     /// The acts that it builds on.
     pub(super) fn deps(&self) -> impl Iterator<Item = EnvelopeId> + '_ {
@@ -61,6 +64,20 @@ impl Places {
         self.0[place / 64] |= 1 << (place % 64);
     }
 
+    fn remove(&mut self, place: Place) {
+        if let Some(word) = self.0.get_mut(place / 64) {
+            *word &= !(1 << (place % 64));
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Place> {
+        let words = self.0.iter().enumerate();
+        words.flat_map(|(at, word)| {
+            let bits = (0..64).filter(move |bit| word >> bit & 1 == 1);
+            bits.map(move |bit| 64 * at + bit)
+        })
+    }
+
     pub(super) fn join(&mut self, other: &Self) {
         if self.0.len() < other.0.len() {
             self.0.resize(other.0.len(), 0);
@@ -83,6 +100,16 @@ impl Places {
         words
             .map(|((mine, wanted), without)| (mine & wanted & !without).count_ones())
             .sum()
+    }
+}
+
+impl FromIterator<Place> for Places {
+    fn from_iter<T: IntoIterator<Item = Place>>(places: T) -> Self {
+        let mut all = Self::default();
+        for place in places {
+            all.add(place);
+        }
+        all
     }
 }
 
@@ -122,8 +149,8 @@ pub(super) struct Graph {
     claims: BTreeMap<KeyId, Vec<Place>>,
     /// Sound revocations of devices, by whose root key signed them, and of which.
     revocations: BTreeMap<(UserId, DeviceId), Vec<Place>>,
-    /// Invites that somebody made.
-    invites: BTreeSet<InviteId>,
+    /// Acts that make invites.
+    invites: BTreeMap<InviteId, Vec<Place>>,
     /// Acts that change what people may do or hold, which authors had better not miss.
     weighty: Places,
 }
@@ -198,12 +225,9 @@ impl Graph {
                 self.certified.entry(record.device).or_default().push(place);
             }
             Act::Invite(invite) => {
-                self.invites.insert(invite.invite);
+                self.invites.entry(invite.invite).or_default().push(place);
             }
-            Act::KeyRotate(_) if sound => {
-                self.rotations.push(place);
-                self.weighty.add(place);
-            }
+            Act::KeyRotate(_) if sound => self.rotations.push(place),
             Act::RevokeDevice(revocation)
                 if sound && is_brought_by_owner(author, &record.device, revocation) =>
             {
@@ -263,10 +287,16 @@ impl Graph {
                     && cert.device == record.device
                     && cert.verify().is_ok()
             }
-            Act::Join(join) => join.cert.device == record.device && join.is_sound(revolt),
+            Act::Join(join) => {
+                let before = self.certified(&record.device).iter();
+                let before = before.filter(|join| past.has(**join)).count();
+                before < MAX_JOINS && join.cert.device == record.device && join.is_sound(revolt)
+            }
             Act::KeyRotate(rotate) => {
                 let before = self.generation_in(past, &rotate.audience);
-                before.checked_add(1) == Some(rotate.generation) && is_sealed(record, rotate)
+                before.checked_add(1) == Some(rotate.generation)
+                    && is_sealed(record, rotate)
+                    && !self.is_named(past, &rotate.key_id)
             }
             Act::RevokeDevice(revocation) => revocation.is_signed(),
             Act::Equivocation(proof) => proof.is_sound(revolt),
@@ -302,9 +332,19 @@ impl Graph {
         self.claims.get(key_id).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether somebody made an invite.
-    pub(super) fn is_made(&self, invite: &InviteId) -> bool {
-        self.invites.contains(invite)
+    /// The acts that make an invite, counting or not.
+    pub(super) fn invites(&self, invite: &InviteId) -> &[Place] {
+        self.invites.get(invite).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether one of `known` names a secret: who was out since may hold it.
+    fn is_named(&self, known: &Places, key_id: &KeyId) -> bool {
+        let mut rotations = self.rotations.iter().filter(|place| known.has(**place));
+        let is_same = |place: &Place| match self.act(*place) {
+            Act::KeyRotate(rotate) => rotate.key_id == *key_id,
+            _ => false,
+        };
+        rotations.any(is_same) && !is_active(Mutant::SecretsAgain)
     }
 
     /// The certificates of a device, in no order.
@@ -312,10 +352,28 @@ impl Graph {
         self.certified.get(device).map_or(&[], Vec::as_slice)
     }
 
-    /// The revocations of a person's device, causes before effects.
-    pub(super) fn revocations(&self, user: &UserId, device: &DeviceId) -> &[Place] {
-        let of = self.revocations.get(&(*user, *device));
-        of.map_or(&[], Vec::as_slice)
+    /// The revocations of a person's device that say something of this revolt, causes before effects.
+    pub(super) fn revocations(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+    ) -> impl Iterator<Item = Place> + use<'_> {
+        let all = self.revocations.get(&(*user, *device));
+        let all = all.into_iter().flatten().copied();
+        all.filter(|place| match self.act(*place) {
+            Act::RevokeDevice(revocation) => self.stood_by(revocation).is_some(),
+            _ => false,
+        })
+    }
+
+    /// The act of a revoked device that its owner stands by, with all before it in its chain. The root key names it: what
+    /// a revocation takes back would otherwise depend on who brings it, and somebody with another stolen device would
+    /// bring it once more as if nothing had been known.
+    pub(super) fn stood_by(&self, revocation: &DeviceRevocation) -> Option<Place> {
+        let (seq, id) = revocation.keep?;
+        let place = self.place(&id)?;
+        let record = &self.nodes[place].record;
+        (record.device == revocation.device && record.seq == seq).then_some(place)
     }
 
     /// The highest generation of an audience's sound rotations among `known`.
@@ -330,9 +388,10 @@ impl Graph {
             .unwrap_or(0)
     }
 
-    /// At most `most` acts that count and that no other act that counts builds on. Where there are more, those come first
-    /// that lead to the rotation of the highest generation and then to as many weighty acts as possible: an author
-    /// who missed a rotation would reuse its generation, and one who missed a promotion could not act on it.
+    /// At most `most` acts that count and that no other act that counts builds on, void ones in between left out. Where
+    /// there are more, those come first that lead to the rotation of the highest generation and then to as many weighty
+    /// acts as possible: an author who missed a rotation would reuse its generation, and one who missed a promotion
+    /// could not act on it. What everybody may write as often as they like has no weight, or little.
     ///
     /// What counts for nothing isn't cited. Whoever is out could otherwise fill the places, and hide a promotion, or move
     /// the stamps of all others, who stamp after what they cite.
@@ -340,7 +399,7 @@ impl Graph {
         let (mut left, weighty) = if is_active(Mutant::VoidHeads) {
             (self.heads.iter().copied().collect(), self.weighty.clone())
         } else {
-            (self.tips(counting), self.weighty.meet(counting))
+            (self.tips(counting), self.weigh(counting))
         };
         left.sort_unstable_by_key(|place| std::cmp::Reverse(self.order(*place)));
         if left.len() <= most {
@@ -368,6 +427,32 @@ impl Graph {
             chosen.push(best);
         }
         chosen
+    }
+
+    /// The weighty acts among `counting`, each person's leaves and revocations of a device once.
+    fn weigh(&self, counting: &Places) -> Places {
+        let mut weighty = self.weighty.meet(counting);
+        let mut once = BTreeMap::new();
+        for place in weighty.iter() {
+            let author = self.nodes[place].author;
+            let what = match self.act(place) {
+                Act::Leave => (author, None),
+                Act::RevokeDevice(revocation) => (author, Some(revocation.device)),
+                _ => continue,
+            };
+            let first = once.entry(what).or_insert(place);
+            if self.order(place) < self.order(*first) {
+                *first = place;
+            }
+        }
+        let first: BTreeSet<Place> = once.into_values().collect();
+        let is_own = |place: &Place| matches!(self.act(*place), Act::Leave | Act::RevokeDevice(_));
+        let repeated = weighty.iter();
+        let repeated = repeated.filter(|place| is_own(place) && !first.contains(place));
+        for place in repeated.collect::<Vec<Place>>() {
+            weighty.remove(place);
+        }
+        weighty
     }
 
     /// The acts among `counting` that no other of them builds on.

@@ -4,7 +4,7 @@ use revnet_protocol::act::Level;
 use revnet_protocol::{ChannelId, DeviceId, EnvelopeId, Hlc, Permission, Permissions, UserId};
 
 use super::Authority;
-use super::graph::{Place, Places};
+use super::graph::{Place, Places, certified_by};
 use super::rank::{Rank, Subject};
 use super::rights::Holder;
 
@@ -61,11 +61,8 @@ impl Authority {
                 unknown_heads: true,
             };
         };
-        let known = self.known_to(device, cited, hlc);
-        let user = self
-            .graph
-            .author_by(device, &known)
-            .or_else(|| outcome.state.user_of(device).map(|(user, _)| user));
+        let (known, user) = self.known_to(device, &cited, hlc);
+        let user = user.or_else(|| outcome.state.user_of(device).map(|(user, _)| user));
         let subject = Subject::Words {
             known: &known,
             hlc: matches!(wish, Wish::Say(..)).then_some(hlc),
@@ -134,10 +131,16 @@ impl Authority {
         outcome.decided.rights.held(&self.graph, holder, rank)
     }
 
-    /// What the author of something stamped `hlc` knew.
-    fn known_to(&self, device: &DeviceId, cited: Vec<Place>, hlc: Hlc) -> Places {
-        let own = self.graph.certified(device).iter().copied();
-        let own = own.filter(|join| self.graph.nodes[*join].record.hlc <= hlc);
-        self.graph.known_from(cited.into_iter().chain(own))
+    /// What the author of something stamped `hlc` knew, and who that is: by what is cited, if that says it, as a second
+    /// certificate may come at any time with any stamp.
+    fn known_to(&self, device: &DeviceId, cited: &[Place], hlc: Hlc) -> (Places, Option<UserId>) {
+        let graph = &self.graph;
+        let own = graph.certified(device).iter().copied();
+        let own = own.filter(|join| graph.nodes[*join].record.hlc <= hlc);
+        let first = own.clone().min_by_key(|place| graph.order(*place));
+        let by_cited = graph.author_by(device, &graph.known_from(cited.iter().copied()));
+        let user = by_cited.or_else(|| certified_by(graph.act(first?)));
+        let own = own.filter(|join| certified_by(graph.act(*join)) == user);
+        (graph.known_from(cited.iter().copied().chain(own)), user)
     }
 }

@@ -189,7 +189,7 @@ impl Authority {
         let certified = self.graph.certified(device).iter();
         let mut acts = certified.map(|place| self.graph.act(*place));
         acts.any(|act| match act {
-            Act::Join(join) => self.graph.is_made(&join.invite),
+            Act::Join(join) => !self.graph.invites(&join.invite).is_empty(),
             act => matches!(act, Act::Create { .. }),
         })
     }

@@ -43,11 +43,19 @@ pub enum Mutant {
     VoidHeads,
     /// Whatever is signed inside acts is taken as it is.
     SignaturesUnread,
+    /// Whoever may ban lifts bans from above.
+    AnybodyPardons,
+    /// A secret that somebody may hold who is out is announced once more.
+    SecretsAgain,
+    /// A proof of two histories takes back what was before them.
+    ProofsErase,
+    /// A device that two people certified is expelled for one of them.
+    ExpelledOnce,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::CausalPower,
         Self::NoProtection,
         Self::LaterPromotionsErase,
@@ -67,6 +75,10 @@ impl Mutant {
         Self::ConfirmLifts,
         Self::VoidHeads,
         Self::SignaturesUnread,
+        Self::AnybodyPardons,
+        Self::SecretsAgain,
+        Self::ProofsErase,
+        Self::ExpelledOnce,
     ];
 
     /// The fault in words with hyphens.
@@ -92,6 +104,10 @@ impl Mutant {
             Self::ConfirmLifts => "confirm-lifts",
             Self::VoidHeads => "void-heads",
             Self::SignaturesUnread => "signatures-unread",
+            Self::AnybodyPardons => "anybody-pardons",
+            Self::SecretsAgain => "secrets-again",
+            Self::ProofsErase => "proofs-erase",
+            Self::ExpelledOnce => "expelled-once",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Acts about what others may do: roles, grants, exceptions of channels, silence. One gives only what one
 //! holds, and only to whom and below where one stands.
 
+use revnet_protocol::act::Level;
 use revnet_protocol::role::{Grant, Overwrite, Role, Target, Timeout};
 use revnet_protocol::{Act, ChannelId, EnvelopeId, Permission, Permissions, RoleId};
 
@@ -63,6 +64,7 @@ impl Loop<'_> {
         match &new.role {
             None => {}
             Some(RoleId::EVERYONE) => {
+                stands_above_members(rank)?;
                 let only_permissions = Role {
                     role: new.role,
                     permissions: new.permissions,
@@ -117,7 +119,7 @@ impl Loop<'_> {
     ) -> Result<(), Why> {
         self.knows_channel(place, &new.channel)?;
         match &new.target {
-            Target::Role(RoleId::EVERYONE) => {}
+            Target::Role(RoleId::EVERYONE) => stands_above_members(rank)?,
             Target::Role(role) => self.stands_above(place, rank, role)?,
             // For themselves people may only add to what nobody else decided about them.
             Target::User(user) if self.graph.nodes[place].author == Some(*user) => {
@@ -152,5 +154,14 @@ impl Loop<'_> {
         let rights = &mut self.decided.rights;
         rights.take_timeout(self.graph, place, rank, (timeout.user, until));
         Ok(())
+    }
+}
+
+/// What concerns everybody takes somebody above them.
+fn stands_above_members(rank: Rank) -> Result<(), Why> {
+    if rank > Rank::of(Level::MEMBER) {
+        Ok(())
+    } else {
+        Err(Why::Protected)
     }
 }

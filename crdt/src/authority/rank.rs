@@ -148,6 +148,7 @@ impl Event {
         let after = |join: &Place| graph.knew(*join, end.place);
         self.kind == Kind::Set
             && graph.knew(self.place, end.place)
+            && (end.kind != Kind::Ban || self.by >= end.by || is_active(Mutant::AnybodyPardons))
             && self.confirms.contains(&entry.place)
             && (after(&entry.place) || !self.confirms.iter().any(after))
     }
@@ -174,6 +175,11 @@ pub(super) enum Subject<'a> {
 pub(super) struct Events {
     /// What bears on the level, in the order of acceptance, and so by falling rank.
     pub(super) all: Vec<Event>,
+    /// Those of them that set levels and that end the membership: people can write as many joins as they like.
+    sets: Vec<usize>,
+    ends: Vec<usize>,
+    /// All of them, causes before effects.
+    causal: Vec<usize>,
     /// Acts that lifted bans, with their ranks.
     pub(super) pardons: Vec<(Place, Rank)>,
 }
@@ -196,6 +202,17 @@ impl Subject<'_> {
             Self::Act(place) => graph.knew(event, place),
             Self::Words { hlc: said, .. } => said.is_some_and(|said| said < hlc),
             Self::Now => false,
+        }
+    }
+
+    /// Whether it came after an event: known to its author, or, for words, not stamped before.
+    fn is_after(self, graph: &Graph, event: Place) -> bool {
+        let hlc = graph.nodes[event].record.hlc;
+        match self {
+            Self::Act(place) => graph.knew(place, event),
+            Self::Words { .. } | Self::Now => {
+                self.knows(graph, event) || !self.is_before(graph, event, hlc)
+            }
         }
     }
 
@@ -256,6 +273,8 @@ impl Events {
     ) -> (Rank, Option<Place>) {
         let knows = |place| subject.knows(graph, place);
         let (mut highest, mut cause) = (Rank::NONE, None);
+        // Most joins know no leaves: the same level for all of these.
+        let mut plain = None;
         for event in &self.all {
             let Some(entry) = event.entry().filter(|entry| entry.device == *device) else {
                 continue;
@@ -263,7 +282,11 @@ impl Events {
             let Some(by) = self.let_in(graph, event, knows) else {
                 continue;
             };
-            let level = self.level(graph, knows, &entry.returned);
+            let level = match (entry.returned.is_empty(), plain) {
+                (true, Some(level)) => level,
+                _ => self.level(graph, knows, &entry.returned),
+            };
+            plain = plain.or(Some(level).filter(|_| entry.returned.is_empty()));
             let rank = if is_active(Mutant::JoinsLift) {
                 level
             } else {
@@ -277,6 +300,10 @@ impl Events {
                     highest = highest.max(rank.min(confirmed));
                 }
                 (Some((end, by)), None) if by > rank => cause = Some(end),
+                // Of an equal it takes nothing that has its verdict.
+                (Some((end, by)), None) if by == rank && subject.is_after(graph, end) => {
+                    cause = Some(end);
+                }
                 _ => highest = highest.max(rank),
             }
         }
@@ -310,7 +337,8 @@ impl Events {
         }
     }
 
-    /// The highest rank of an invite whose author knew of a removal, and of a ban that it was lifted.
+    /// The highest rank of an invite whose author knew of a removal, and of a ban that it was lifted by somebody who
+    /// stands as high.
     fn readmitted_by(&self, graph: &Graph, entry: &Entry, removal: &Event) -> Option<Rank> {
         let knew = |invite: Place| graph.knew(invite, removal.place);
         let invites = entry.invites.iter().copied();
@@ -319,12 +347,14 @@ impl Events {
         let lifts = |pardon: Place, invite: Place| {
             graph.knew(pardon, removal.place) && graph.knew(invite, pardon)
         };
+        let is_enough = |by: Rank| by >= removal.by || is_active(Mutant::AnybodyPardons);
         young
             .filter_map(|(invite, rank)| match removal.kind {
                 Kind::Ban if !is_active(Mutant::InvitesLiftBans) => {
                     let pardons = self.pardons.iter();
                     let lifted = pardons.filter(|(pardon, _)| lifts(*pardon, invite));
-                    Some(lifted.map(|(_, by)| *by).max()?.min(rank))
+                    let by = lifted.map(|(_, by)| *by).max()?;
+                    is_enough(by).then_some(by.min(rank))
                 }
                 _ => Some(rank),
             })
@@ -333,19 +363,38 @@ impl Events {
 
     /// Whether the person is banned: by an act that nothing lifted.
     pub(super) fn is_banned(&self, graph: &Graph) -> bool {
-        let lifted = |ban: &Event| {
-            let pardons = self.pardons.iter().map(|(place, _)| *place);
-            let sets = self.all.iter().filter(|event| event.kind == Kind::Set);
-            let mut later = pardons.chain(sets.map(|event| event.place));
-            later.any(|place| graph.knew(place, ban.place))
-        };
         let mut bans = self.all.iter().filter(|event| event.kind == Kind::Ban);
-        bans.any(|ban| !lifted(ban))
+        bans.any(|ban| !self.is_lifted(graph, ban, |_| true))
+    }
+
+    /// Whether the author of an act knew of a ban from above its own rank, and not that somebody lifted it.
+    pub(super) fn is_banned_above(&self, graph: &Graph, act: Place, rank: Rank) -> bool {
+        let knew = |place: Place| graph.knew(act, place);
+        let bans = self.all.iter().filter(|event| event.kind == Kind::Ban);
+        let mut above = bans.filter(|ban| ban.by > rank && knew(ban.place));
+        above.any(|ban| !self.is_lifted(graph, ban, knew)) && !is_active(Mutant::AnybodyPardons)
+    }
+
+    /// Whether one of `those` lifts a ban: a pardon, or a level that was set, of at least its rank.
+    fn is_lifted(&self, graph: &Graph, ban: &Event, those: impl Fn(Place) -> bool) -> bool {
+        let sets = self.sets().map(|event| (event.place, event.by));
+        let mut later = self.pardons.iter().copied().chain(sets);
+        later.any(|(place, by)| by >= ban.by && those(place) && graph.knew(place, ban.place))
     }
 
     /// Adds an event.
     pub(super) fn accept(&mut self, graph: &Graph, event: Event) {
         let place = event.place;
+        if event.is_set() {
+            self.sets.push(self.all.len());
+        }
+        if event.is_end() {
+            self.ends.push(self.all.len());
+        }
+        let order = |at: &usize| graph.order(self.all[*at].place);
+        let before = |at: &usize| order(at) < graph.order(place);
+        let at = self.causal.partition_point(before);
+        self.causal.insert(at, self.all.len());
         self.all.push(event);
         self.revise(graph, place);
     }
@@ -415,19 +464,21 @@ impl Events {
         returned: &[Place],
     ) -> Rank {
         let (mut set, mut entered) = (None, Rank::NONE);
+        let causal = self.causal.iter().map(|at| &self.all[*at]);
+        let known: Vec<&Event> = causal.filter(|event| counts(event.place)).collect();
         // Of several joins the others count on where one was ended.
-        let further = || {
-            let events = self.all.iter().filter(|event| counts(event.place));
-            let further = events.filter(|event| !event.sets_level());
-            further.map(Event::value).max().unwrap_or(Rank::NONE)
-        };
-        for event in self.in_force(graph, counts) {
+        let further = known.iter().filter(|event| !event.sets_level());
+        let further = further.map(|event| event.value()).max();
+        for event in self.in_force(graph, &known) {
             let ends = self.ends(counts).map(|end| end.place);
             let mut ends = ends.chain(returned.iter().copied());
             let knows = |end| graph.knew(event.place, end);
             match &event.kind {
                 Kind::Removal | Kind::Ban | Kind::Leave => return Rank::NONE,
-                Kind::Entry(_) => entered = entered.max(event.value()).max(further()),
+                Kind::Entry(_) => {
+                    entered = entered.max(event.value());
+                    entered = entered.max(further.unwrap_or(Rank::NONE));
+                }
                 Kind::Set if ends.all(knows) => {
                     set = Some(set.map_or(event.level, |lowest: Rank| lowest.min(event.level)));
                 }
@@ -442,24 +493,22 @@ impl Events {
 
     /// The ends of the membership that `counts` lets through.
     fn ends(&self, counts: impl Fn(Place) -> bool) -> impl Iterator<Item = &Event> {
-        let events = self.all.iter();
-        events.filter(move |event| event.is_end() && counts(event.place))
+        let ends = self.ends.iter().map(|at| &self.all[*at]);
+        ends.filter(move |event| counts(event.place))
     }
 
-    fn in_force(
-        &self,
-        graph: &Graph,
-        counts: impl Fn(Place) -> bool + Copy,
-    ) -> impl Iterator<Item = &Event> {
-        let events = move || {
-            let events = self.all.iter();
-            events.filter(move |event| event.sets_level() && counts(event.place))
+    fn sets(&self) -> impl Iterator<Item = &Event> {
+        self.sets.iter().map(|at| &self.all[*at])
+    }
+
+    /// Those of some events, causes before effects, that no other of them takes the place of.
+    fn in_force<'a>(&self, graph: &Graph, events: &[&'a Event]) -> impl Iterator<Item = &'a Event> {
+        let setting = || events.iter().filter(|event| event.sets_level());
+        let superseded = move |event: &Event| {
+            let mut later = setting().rev();
+            later.any(|later| self.supersedes(graph, later, event))
         };
-        events().filter(move |event| {
-            !events()
-                .rev()
-                .any(|later| self.supersedes(graph, later, event))
-        })
+        setting().copied().filter(move |event| !superseded(event))
     }
 
     /// The level by everything, and the joins by which devices are in.
@@ -482,8 +531,9 @@ impl Events {
         event: &Event,
         counts: impl Fn(Place) -> bool + Copy,
     ) -> Option<Rank> {
-        let left = event.entry()?.left.iter().any(|left| counts(*left));
-        if !counts(event.place) || (left && !is_active(Mutant::LeavesWait)) {
+        let entry = event.entry().filter(|_| counts(event.place))?;
+        let left = entry.left.iter().any(|left| counts(*left));
+        if left && !is_active(Mutant::LeavesWait) {
             return None;
         }
         let undone = |end| self.undone(graph, end, event, counts);
@@ -506,7 +556,7 @@ impl Events {
             Kind::Leave => Some(event.by),
             _ => self.readmitted_by(graph, entry, end),
         };
-        let sets = self.all.iter().filter(|set| counts(set.place));
+        let sets = self.sets().filter(|set| counts(set.place));
         let sets = sets.filter(|set| set.takes_back(graph, end, event));
         sets.map(|set| set.by).max().max(readmitted)
     }

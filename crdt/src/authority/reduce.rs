@@ -28,8 +28,10 @@ pub(super) struct Decided {
     /// Acts of revoked devices that the revocation doesn't keep. They count below the rank of those who built
     /// on them before they knew of it, so that nobody takes back what others rely on.
     pub(super) suspended: BTreeMap<Place, Suspension>,
-    /// Accepted acts that took devices out for two histories, by person and device.
-    pub(super) expelled: BTreeMap<(UserId, DeviceId), Vec<Place>>,
+    /// Accepted acts that took devices out for two histories, whosever they are.
+    pub(super) expelled: BTreeMap<DeviceId, Vec<Place>>,
+    /// Accepted acts that revoked invites.
+    pub(super) revoked: BTreeMap<InviteId, Vec<Place>>,
     /// One for each act.
     pub(super) verdicts: Vec<Verdict>,
     /// The rank that each act was decided with.
@@ -142,6 +144,18 @@ impl Decided {
         all.any(known)
     }
 
+    /// Whether the author of a revocation made an invite or stands above who did.
+    fn shuts(&self, graph: &Graph, revocation: Place, made: Place) -> bool {
+        let author = |place: Place| graph.nodes[place].author;
+        author(revocation) == author(made) || self.ranks[made] < self.ranks[revocation]
+    }
+
+    /// Whether somebody revoked an invite that this act made.
+    pub(super) fn is_shut(&self, graph: &Graph, made: Place, invite: &InviteId) -> bool {
+        let mut all = self.revoked.get(invite).into_iter().flatten();
+        all.any(|revocation| self.shuts(graph, *revocation, made))
+    }
+
     /// What took a device out for good.
     pub(super) fn ends_of<'a>(
         &'a self,
@@ -149,9 +163,8 @@ impl Decided {
         user: &UserId,
         device: &DeviceId,
     ) -> impl Iterator<Item = Place> + 'a {
-        let expelled = self.expelled.get(&(*user, *device)).into_iter().flatten();
-        let revoked = graph.revocations(user, device);
-        revoked.iter().chain(expelled).copied()
+        let expelled = self.expelled.get(device).into_iter().flatten();
+        graph.revocations(user, device).chain(expelled.copied())
     }
 
     /// The rank of an act by the level of its author alone, and what lowered it unknown to the author.
@@ -219,11 +232,14 @@ impl<'a> Loop<'a> {
             done: Places::default(),
             confirmed: BTreeMap::new(),
         };
+        let mut kept = BTreeMap::new();
         for (place, node) in graph.nodes.iter().enumerate() {
             if !node.sound {
                 work.decided.verdicts[place] = Verdict::Void(Why::Unsound);
             } else if let Act::RevokeDevice(revocation) = &node.record.act {
-                if !is_brought_by_owner(node.author, &node.record.device, revocation) {
+                let is_owner = is_brought_by_owner(node.author, &node.record.device, revocation);
+                if !is_owner || graph.stood_by(revocation).is_none() {
+                    work.decided.verdicts[place] = Verdict::Void(Why::NoDevice);
                     continue;
                 }
                 // Read before the loop: the root key has its say whoever brings it.
@@ -242,7 +258,7 @@ impl<'a> Loop<'a> {
                     doors.joins.push(place);
                 }
             } else if let Some(author) = node.author {
-                let by = work.unkept_by(place);
+                let by = work.unkept_by(place, &mut kept);
                 if !by.is_empty() && !is_active(Mutant::RevokedActOn) {
                     let vouched = Rank::NONE;
                     let suspension = Suspension { by, vouched };
@@ -308,12 +324,22 @@ impl<'a> Loop<'a> {
 
     /// Ranks a person's acts anew after something happened to them.
     pub(super) fn requeue(&mut self, user: &UserId) {
+        self.requeue_those(user, |_| true);
+    }
+
+    /// The same for what bears on acts alone that knew it.
+    fn requeue_knowing(&mut self, user: &UserId, event: Place) {
+        let graph = self.graph;
+        self.requeue_those(user, |place| graph.knew(place, event));
+    }
+
+    fn requeue_those(&mut self, user: &UserId, concerns: impl Fn(Place) -> bool) {
         let Some(open) = self.open.get_mut(user) else {
             return;
         };
         open.retain(|place| !self.done.has(*place));
         let (graph, decided) = (self.graph, &mut self.decided);
-        for place in open {
+        for place in open.iter().filter(|place| concerns(**place)) {
             let (level, _) = decided.level(graph, *place);
             if level != self.levels[*place] {
                 self.levels[*place] = level;
@@ -353,31 +379,28 @@ impl<'a> Loop<'a> {
     /// A revocation of the device that wrote an act, which knew of it.
     fn known_revocation(&self, place: Place) -> Option<Place> {
         let node = &self.graph.nodes[place];
-        let all = self.graph.revocations(&node.author?, &node.record.device);
-        let mut known = all.iter().copied();
-        known.find(|revocation| self.graph.knew(place, *revocation))
+        let mut all = self.graph.revocations(&node.author?, &node.record.device);
+        all.find(|revocation| self.graph.knew(place, *revocation))
     }
 
-    /// The revocations of the device that wrote an act, which don't keep it.
-    fn unkept_by(&self, place: Place) -> Vec<Place> {
+    /// The revocations of the device that wrote an act, which don't keep it. Walks each chain that one keeps once.
+    fn unkept_by(&self, place: Place, kept: &mut BTreeMap<Place, Places>) -> Vec<Place> {
         let node = &self.graph.nodes[place];
         let Some(author) = node.author else {
             return Vec::new();
         };
         let all = self.graph.revocations(&author, &node.record.device);
-        let keeps = |by: &Place| {
-            let Act::RevokeDevice(revocation) = self.graph.act(*by) else {
-                return true;
-            };
-            match revocation.keep {
-                None => self.graph.knew(*by, place),
-                Some((seq, id)) => {
-                    let keep = Keep(vec![(revocation.device, seq, id)]);
-                    kept(self.graph, *by, &keep).contains(&place)
-                }
-            }
+        let graph = self.graph;
+        let mut keeps = |by: &Place| match graph.act(*by) {
+            Act::RevokeDevice(revocation) => graph.stood_by(revocation).is_none_or(|last| {
+                let chain = kept.entry(last);
+                chain
+                    .or_insert_with(|| graph.chain(last).collect())
+                    .has(place)
+            }),
+            _ => true,
         };
-        all.iter().copied().filter(|by| !keeps(by)).collect()
+        all.filter(|by| !keeps(by)).collect()
     }
 
     /// Lets what somebody built on count, although the device that wrote it was revoked: below their own rank,
@@ -421,7 +444,7 @@ impl<'a> Loop<'a> {
     fn judge(&mut self, place: Place, rank: Rank) -> Result<(), Why> {
         match self.graph.act(place) {
             Act::Invite(invite) => self.invited(place, rank, invite.invite),
-            Act::RevokeInvite { invite, keep } => self.revoked(place, rank, *invite, keep)?,
+            Act::RevokeInvite { invite, keep } => self.revoked(place, *invite, keep)?,
             Act::Join(join) => self.joined(place, rank, join),
             Act::Leave => self.left(place, rank),
             Act::SetMember(set) => {
@@ -431,7 +454,7 @@ impl<'a> Loop<'a> {
             Act::Ban(ban) if ban.on => {
                 self.set(place, rank, (ban.user, None, Kind::Ban), ban.keep.as_ref())?;
             }
-            Act::Ban(ban) => self.pardon(place, rank, ban.user),
+            Act::Ban(ban) => self.pardon(place, rank, ban.user)?,
             Act::Channel(Channel { channel, .. }) => {
                 if let Some(channel) = channel {
                     self.knows_channel(place, channel)?;
@@ -481,7 +504,11 @@ impl<'a> Loop<'a> {
         for join in knowing {
             if self.done.has(join) {
                 // Made once more, with less rank: it still shows what its author knew.
-                self.change_entry(join, |entry| entry.invites.push((place, rank)));
+                let ended_by = self.end_of(join, &invite);
+                self.change_entry(join, |entry| {
+                    entry.invites.push((place, rank));
+                    entry.ended_by = ended_by;
+                });
             } else {
                 self.vouch(join, rank);
             }
@@ -499,38 +526,46 @@ impl<'a> Loop<'a> {
         if let Some(Kind::Entry(entry)) = event.map(|event| &mut event.kind) {
             change(entry);
             events.revise(self.graph, join);
-            self.requeue(&user);
+            self.requeue_knowing(&user, join);
         }
     }
 
-    /// The revocation that ends a join, if any: one that did not know it and does not keep it.
+    /// The revocation that ends a join, if any: one that did not know it, does not keep it, and shuts each door that
+    /// the join knew.
     fn end_of(&self, join: Place, invite: &InviteId) -> Option<(Place, Rank)> {
         let doors = self.by_invite.get(invite)?;
         let id = &self.graph.nodes[join].record.id;
         let mut revocations = doors.revoked.iter();
         revocations
-            .find(|(place, keep)| !keep.contains(id) && !self.graph.knew(*place, join))
+            .find(|(place, keep)| {
+                let mut doors = doors.made.iter().copied();
+                let shuts = |made| {
+                    !self.graph.knew(join, made) || self.decided.shuts(self.graph, *place, made)
+                };
+                !keep.contains(id) && !self.graph.knew(*place, join) && doors.all(shuts)
+            })
             .map(|(place, _)| (*place, self.decided.ranks[*place]))
     }
 
     /// An invite is revoked by who made it, or by somebody above them: with it go the joins that nobody confirmed.
-    fn revoked(
-        &mut self,
-        place: Place,
-        rank: Rank,
-        invite: InviteId,
-        keep: &Keep,
-    ) -> Result<(), Why> {
-        let doors = self.by_invite.entry(invite).or_default();
-        let author = self.graph.nodes[place].author;
-        let of_others = doors.made.iter();
-        let of_others = of_others.filter(|made| self.graph.nodes[**made].author != author);
-        let ranks = &self.decided.ranks;
-        if of_others.map(|made| ranks[*made]).any(|made| made >= rank) {
+    fn revoked(&mut self, place: Place, invite: InviteId, keep: &Keep) -> Result<(), Why> {
+        let made = self.graph.invites(&invite).iter().copied();
+        let known: Vec<Place> = made.filter(|made| self.graph.knew(place, *made)).collect();
+        if known.is_empty() {
+            return Err(Why::NoInvite);
+        }
+        // Those without a verdict stand below.
+        if !known
+            .iter()
+            .any(|made| !self.done.has(*made) || self.decided.shuts(self.graph, place, *made))
+        {
             return Err(Why::Protected);
         }
         let keep = keep.0.iter().map(|(_, _, id)| *id).collect();
+        let doors = self.by_invite.entry(invite).or_default();
         doors.revoked.push((place, keep));
+        let revoked = &mut self.decided.revoked;
+        revoked.entry(invite).or_default().push(place);
         for join in doors.joins.clone() {
             if let Some(ending) = self.end_of(join, &invite) {
                 self.change_entry(join, |entry| entry.ended_by = Some(ending));
@@ -563,9 +598,15 @@ impl<'a> Loop<'a> {
     }
 
     fn accept(&mut self, user: UserId, event: Event) {
+        let place = event.place;
+        let is_causal = matches!(event.kind, Kind::Entry(_) | Kind::Leave);
         let events = self.decided.ledger.entry(user).or_default();
         events.accept(self.graph, event);
-        self.requeue(&user);
+        if is_causal {
+            self.requeue_knowing(&user, place);
+        } else {
+            self.requeue(&user);
+        }
     }
 
     fn left(&mut self, place: Place, rank: Rank) {
@@ -575,14 +616,15 @@ impl<'a> Loop<'a> {
         self.accept(user, self.event(place, None, rank, Kind::Leave));
     }
 
-    /// Whether somebody else stands below an act.
+    /// Whether somebody else stands below an act. Below a member stands nobody, not even who isn't here yet.
     pub(super) fn reaches(&mut self, place: Place, rank: Rank, user: &UserId) -> Result<(), Why> {
         if self.graph.nodes[place].author == Some(*user) {
             return Err(Why::TooMuch);
         }
         let events = self.decided.ledger.entry(*user).or_default();
         let stands = events.protection(self.graph, place);
-        if stands >= rank && !is_active(Mutant::NoProtection) {
+        let is_lowest = rank == Rank::of(Level::MEMBER);
+        if (stands >= rank || is_lowest) && !is_active(Mutant::NoProtection) {
             return Err(Why::Protected);
         }
         Ok(())
@@ -599,6 +641,9 @@ impl<'a> Loop<'a> {
             return Err(Why::TooMuch);
         }
         self.reaches(place, rank, &user)?;
+        if level.is_some() && self.decided.ledger[&user].is_banned_above(self.graph, place, rank) {
+            return Err(Why::Protected);
+        }
         let mut event = self.event(place, level, rank, kind);
         event.kept = keep.map(|keep| {
             let mut kept = kept(self.graph, place, keep);
@@ -613,10 +658,15 @@ impl<'a> Loop<'a> {
         Ok(())
     }
 
-    fn pardon(&mut self, place: Place, rank: Rank, user: UserId) {
+    /// What somebody above decided, a pardon leaves alone.
+    fn pardon(&mut self, place: Place, rank: Rank, user: UserId) -> Result<(), Why> {
         let events = self.decided.ledger.entry(user).or_default();
+        if events.is_banned_above(self.graph, place, rank) {
+            return Err(Why::Protected);
+        }
         events.pardon(self.graph, place, rank);
         self.requeue(&user);
+        Ok(())
     }
 
     /// The leaves of a join's device that it knew, or those that it did not know.

@@ -56,7 +56,7 @@ pub(super) fn settle(graph: &Graph, decided: &Decided) -> State {
     let mut writes = Writes::default();
     for place in &decided.accepted {
         writes.take(graph, *place, decided.ranks[*place]);
-        take_act(&mut state, graph, *place);
+        take_act(&mut state, graph, decided, *place);
     }
     writes.settle(graph, &mut state);
     people(&mut state, graph, decided, &writes.names);
@@ -145,7 +145,7 @@ impl<'a> Writes<'a> {
     }
 }
 
-fn take_act(state: &mut State, graph: &Graph, place: Place) {
+fn take_act(state: &mut State, graph: &Graph, decided: &Decided, place: Place) {
     let node = &graph.nodes[place];
     let id = node.record.id;
     match &node.record.act {
@@ -154,17 +154,22 @@ fn take_act(state: &mut State, graph: &Graph, place: Place) {
             let by = node
                 .author
                 .expect("acts without an author are not accepted");
-            // Made twice, it is whose rank is higher: acts come by falling rank.
-            state.invites.entry(invite.invite).or_insert(InviteState {
+            let made = InviteState {
                 by,
                 act: id,
                 hpke: invite.hpke,
                 expires_ms: invite.expires_ms,
                 max_uses: invite.max_uses,
                 uses: 0,
-                revoked: false,
+                revoked: decided.is_shut(graph, place, &invite.invite),
                 stale: false,
-            });
+            };
+            // Made twice, it is whose rank is higher, of those that aren't revoked: acts come by falling rank.
+            let before = state.invites.entry(invite.invite);
+            let shown = before.or_insert_with(|| made.clone());
+            if shown.revoked && !made.revoked {
+                *shown = made;
+            }
         }
         Act::KeyRotate(rotate) => {
             let epochs = state.epochs.entry(rotate.audience).or_default();
@@ -176,7 +181,6 @@ fn take_act(state: &mut State, graph: &Graph, place: Place) {
                 tainted: false,
                 late: BTreeSet::new(),
                 back_links: rotate.back_links.clone(),
-                slots: Vec::new(),
             });
         }
         _ => {}
@@ -312,7 +316,7 @@ fn permissions(state: &mut State, graph: &Graph, decided: &Decided) {
     }
 }
 
-/// What people who see a closed channel handed on of its secrets.
+/// What people who see a closed channel handed on of its secrets, once for each secret, however many epochs name it.
 fn shares(state: &mut State, graph: &Graph, decided: &Decided) {
     let mut shared: BTreeMap<KeyId, Vec<(UserId, &[Slot])>> = BTreeMap::new();
     for place in &decided.accepted {
@@ -323,16 +327,18 @@ fn shares(state: &mut State, graph: &Graph, decided: &Decided) {
                 .push((by, &chunk.slots));
         }
     }
-    let mut all = std::mem::take(&mut state.epochs);
-    for (audience, epochs) in &mut all {
-        for epoch in epochs {
-            let by_key = shared.get(&epoch.key_id).into_iter().flatten();
-            let from_inside = by_key.filter(|(by, _)| state.is_in(audience, by));
-            epoch.slots = from_inside.flat_map(|(_, slots)| slots.to_vec()).collect();
-            epoch.slots.sort_unstable_by_key(|slot| slot.tag);
+    let epochs = state.epochs.iter();
+    let named = epochs.flat_map(|(of, epochs)| epochs.iter().map(|epoch| (*of, epoch.key_id)));
+    let named: BTreeSet<(Audience, KeyId)> = named.collect();
+    for (audience, key_id) in named {
+        let by_key = shared.get(&key_id).into_iter().flatten();
+        let from_inside = by_key.filter(|(by, _)| state.is_in(&audience, by));
+        let mut slots: Vec<Slot> = from_inside.flat_map(|(_, slots)| slots.to_vec()).collect();
+        slots.sort_unstable_by_key(|slot| slot.tag);
+        if !slots.is_empty() {
+            state.shared.insert((audience, key_id), slots);
         }
     }
-    state.epochs = all;
 }
 
 /// Whether somebody holds the secret of an epoch by what its author knew, who has no right to it now.
@@ -353,8 +359,11 @@ fn is_tainted(
         let is_out = decided.is_out(graph, user, device, |_| true);
         is_out && !decided.is_out(graph, user, device, knows)
     });
+    // Others than those who are in made it: who else holds it isn't known.
+    let author = graph.nodes[epoch].author;
+    let is_foreign = author.is_none_or(|by| !state.is_in(audience, &by));
     let Audience::Channel(channel) = audience else {
-        return lost;
+        return lost || is_foreign;
     };
     // Whoever doesn't see the channel now may hold the secret if they saw it then, or at any time since.
     let unknown = |place: Place| !knows(place);
@@ -368,10 +377,7 @@ fn is_tainted(
         .members
         .keys()
         .filter(|user| !state.is_in(audience, user));
-    lost || outside.any(may_have_seen)
-        || graph.nodes[epoch]
-            .author
-            .is_none_or(|by| !state.is_in(audience, &by))
+    lost || is_foreign || outside.any(may_have_seen)
 }
 
 /// What depends on who is gone, and on how invites were used.
@@ -406,18 +412,10 @@ fn gone(state: &mut State, graph: &Graph, decided: &Decided) {
         invite.stale = removals.iter().any(|end| !knows(&invite.act, *end));
     }
     for place in &decided.accepted {
-        match graph.act(*place) {
-            Act::RevokeInvite { invite, .. } => {
-                if let Some(invite) = state.invites.get_mut(invite) {
-                    invite.revoked = true;
-                }
-            }
-            Act::Join(join) => {
-                if let Some(invite) = state.invites.get_mut(&join.invite) {
-                    invite.uses += 1;
-                }
-            }
-            _ => {}
+        if let Act::Join(join) = graph.act(*place)
+            && let Some(invite) = state.invites.get_mut(&join.invite)
+        {
+            invite.uses += 1;
         }
     }
 }

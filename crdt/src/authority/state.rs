@@ -138,8 +138,6 @@ pub struct Epoch {
     pub late: BTreeSet<DeviceId>,
     /// Earlier secrets under this one.
     pub back_links: Vec<BackLink>,
-    /// The secret of a closed channel, sealed to devices by people who see the channel.
-    pub slots: Vec<Slot>,
 }
 
 /// What the acts that count amount to. Equal sets of acts give equal states.
@@ -165,6 +163,8 @@ pub struct State {
     pub invites: BTreeMap<InviteId, InviteState>,
     /// The epochs of each audience, by rising generation.
     pub epochs: BTreeMap<Audience, Vec<Epoch>>,
+    /// Secrets of closed channels, sealed to devices by people who see the channel.
+    pub(super) shared: BTreeMap<(Audience, KeyId), Vec<Slot>>,
     /// The person of each device, and whether they belong to the revolt.
     pub(super) users: BTreeMap<DeviceId, (UserId, bool)>,
 }
@@ -229,6 +229,19 @@ impl State {
             Audience::Channel(channel) => self.audience_of(channel) == *audience,
         };
         needed && epochs.iter().all(|epoch| epoch.tainted)
+    }
+
+    /// What was handed on of an audience's secret: sealed to devices by people who belong to the audience.
+    #[must_use]
+    pub fn slots(&self, audience: &Audience, key_id: &KeyId) -> &[Slot] {
+        let slots = self.shared.get(&(*audience, *key_id));
+        slots.map_or(&[], Vec::as_slice)
+    }
+
+    /// All that was handed on, by the names of the secrets.
+    pub fn shared(&self) -> impl Iterator<Item = (&KeyId, &[Slot])> {
+        let shared = self.shared.iter();
+        shared.map(|((_, key_id), slots)| (key_id, slots.as_slice()))
     }
 
     /// Whom a new epoch's secret is sealed to: the devices of the audience, and for the whole revolt open invites.

@@ -67,12 +67,13 @@ impl Revolt {
     }
 
     fn lacking(&self, audience: &Audience, epoch: &Epoch, me: &DeviceCert) -> Vec<HpkePublic> {
+        let handed = self.authority.state().slots(audience, &epoch.key_id);
         let has = |recipient: &Recipient, key: &HpkePublic| {
             let holder = [me.device, epoch.by]
                 .map(Recipient::Device)
                 .contains(recipient);
             let tag = slot_tag(&epoch.key_id, key);
-            holder || epoch.slots.iter().any(|slot| slot.tag == tag)
+            holder || handed.iter().any(|slot| slot.tag == tag)
         };
         let is_late = |recipient: &Recipient| match recipient {
             Recipient::Device(device) => epoch.late.contains(device),
@@ -362,15 +363,16 @@ impl Core {
             let Some(revolt) = self.revolts.get(&id) else {
                 return;
             };
-            let epochs = revolt.authority.state().epochs.values().flatten();
+            let state = revolt.authority.state();
+            let epochs = state.epochs.values().flatten();
             let own = self.me.keys.hpke();
-            let shared = epochs
-                .clone()
-                .filter(|epoch| !revolt.secrets.contains_key(&epoch.key_id))
-                .filter_map(|epoch| {
+            let shared = state
+                .shared()
+                .filter(|(key_id, _)| !revolt.secrets.contains_key(key_id))
+                .filter_map(|(key_id, slots)| {
                     let chunk = SlotChunk {
-                        key_id: epoch.key_id,
-                        slots: epoch.slots.clone(),
+                        key_id: *key_id,
+                        slots: slots.to_vec(),
                     };
                     AGREEMENT.receive(&chunk, &id, own)
                 });

@@ -4,15 +4,13 @@
 use revnet_protocol::act::Join;
 use revnet_protocol::proof::Equivocation;
 use revnet_protocol::seal::HpkePublic;
-use revnet_protocol::{
-    Act, DeviceCert, DeviceId, DeviceKeys, EnvelopeId, Hlc, InviteSecret, KeyId, RevoltId,
-};
+use revnet_protocol::{Act, DeviceCert, DeviceId, DeviceKeys, Hlc, InviteSecret, KeyId, RevoltId};
 
 use crate::fuzz::{Dice, Schedule};
 use crate::laws::{highest_generation, require};
 use crate::world::{
-    FOUNDER, INVITES, PEOPLE, cast, device, equivocation, join_with, key_seed, revoke_device, root,
-    rotate, second, settings, user,
+    FOUNDER, INVITES, PEOPLE, World, cast, device, equivocation, join_with, key_seed,
+    revoke_device, root, rotate, second, settings, user,
 };
 
 /// How many are tried on each schedule.
@@ -89,16 +87,20 @@ fn forged_join(dice: &mut Dice, stranger: &Stranger) -> (DeviceId, Join) {
 }
 
 /// A revocation that the root key didn't sign, by another device of the victim's, as a thief would have it.
-fn forged_revocation(dice: &mut Dice) -> (DeviceId, Act) {
+fn forged_revocation(dice: &mut Dice, world: &World) -> (DeviceId, Act) {
     let victim = 1 + dice.below(PEOPLE - 1);
     let other = 1 + dice.below(PEOPLE - 1);
-    let Act::RevokeDevice(mut revocation) = revoke_device(victim, None) else {
+    let Act::RevokeDevice(mut revocation) = revoke_device(victim, world.first_of(victim)) else {
         unreachable!("it is one")
     };
     match dice.below(4) {
-        0 => revocation.keep = Some((1, EnvelopeId::default())),
+        0 => revocation.keep = world.first_of(other).filter(|_| other != victim),
         1 => revocation.signature.0[dice.below(64)] ^= 1 << dice.below(8),
-        2 => revocation.signature = root(PEOPLE).revoke(device(victim), None).signature,
+        2 => {
+            revocation.signature = root(PEOPLE)
+                .revoke(device(victim), revocation.keep)
+                .signature;
+        }
         _ => {
             (revocation.user, revocation.device) = (user(other), device(other));
             if other == victim {
@@ -163,7 +165,7 @@ pub(crate) fn forged_acts_change_nothing(seed: u64) -> Result<(), String> {
                 let act = join_with(person, dice.below(2), invite);
                 (stranger.device(), act)
             }
-            6 | 7 => forged_revocation(dice),
+            6 | 7 => forged_revocation(dice, &world),
             8 => (device(FOUNDER), forged_proof(dice)),
             9 => {
                 if dice.chance(50) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use revnet_crdt::authority::mutant::{Mutant, with};
 use revnet_crdt::authority::{ActRecord, Authority, Verdict, Why};
 use revnet_protocol::act::Audience;
-use revnet_protocol::{Act, EnvelopeId, Permissions, RoleId, UserId};
+use revnet_protocol::{Act, EnvelopeId, Permission, Permissions, RoleId, UserId};
 
 use crate::forged::forged_acts_change_nothing;
 use crate::fuzz::Schedule;
@@ -414,7 +414,10 @@ fn nobody_gives_what_they_lack(seed: u64) -> Result<(), String> {
             continue;
         }
         let plain = schedule.world.clone();
-        let (heads, prev) = (schedule.stale_heads(), schedule.some_prev(by));
+        let (mut heads, prev) = (schedule.stale_heads(), schedule.some_prev(by));
+        if schedule.dice.chance(50) {
+            heads = vec![manager(&mut schedule.world, by)];
+        }
         let given = schedule.some_permissions() | RARE;
         let made = schedule
             .world
@@ -432,6 +435,15 @@ fn nobody_gives_what_they_lack(seed: u64) -> Result<(), String> {
         schedule.world = plain;
     }
     Ok(())
+}
+
+/// Makes somebody one who manages roles, and says what knows it.
+fn manager(world: &mut World, who: usize) -> EnvelopeId {
+    let tips = world.tips();
+    let raised = world.write(FOUNDER, &tips, set(who, Some(300)));
+    let all = [Permission::ManageRoles];
+    let made = world.write(FOUNDER, &[raised], role("manager", 10, &all));
+    world.write(FOUNDER, &[made], grant(who, made, true))
 }
 
 /// Once the founder took all permissions from all roles, nothing that somebody below the admins writes without
@@ -476,9 +488,8 @@ fn stolen_devices_change_nothing(seed: u64) -> Result<(), String> {
     let tips = schedule.world.tips();
     let thief = 1 + schedule.dice.below(PEOPLE - 1);
     let by = second(thief);
-    let gone = schedule
-        .world
-        .write_on(by, &tips, revoke_device(thief, None));
+    let act = schedule.world.retire(thief);
+    let gone = schedule.world.write_on(by, &tips, act);
     if !verdicts(&schedule.world.authority())[&gone].counts() {
         // The owner has no other device.
         return Ok(());
@@ -569,8 +580,7 @@ fn foreign_revocations_are_void(seed: u64) -> Result<(), String> {
     let by = schedule.dice.below(PEOPLE);
     let heads = schedule.stale_heads();
     let prev = schedule.some_prev(by);
-    let nothing = Some((1, schedule.world.acts[0].id)).filter(|_| schedule.dice.chance(50));
-    let act = revoke_device(person, nothing);
+    let act = revoke_device(person, schedule.world.first_of(person));
     schedule.world.fork(by, prev, &heads, act);
     require(schedule.world.after(&base).state() == before, || {
         format!("person {by} took back the device of person {person}")
@@ -586,10 +596,8 @@ fn revocations_erase_nothing(seed: u64) -> Result<(), String> {
     let before = verdicts(&base);
     let person = 1 + schedule.dice.below(PEOPLE - 1);
     let first = schedule.world.acts[0].id;
-    let nothing = Some((1, first));
-    schedule
-        .world
-        .write_on(second(person), &[first], revoke_device(person, nothing));
+    let act = revoke_device(person, schedule.world.first_of(person));
+    schedule.world.write_on(second(person), &[first], act);
     let after = verdicts(&schedule.world.after(&base));
     require(after[&seen].counts(), || "the founder's act fell".into())?;
     for (act, verdict) in &before {

@@ -4,6 +4,8 @@
 //! backdated, forked or aimed at whoever removed them. `cargo xtask sim --laws N` tries `N` schedules of each law.
 #![cfg_attr(not(test), allow(dead_code, reason = "the scenarios use it"))]
 
+#[cfg(test)]
+mod attacks;
 mod forged;
 mod fuzz;
 mod joins;

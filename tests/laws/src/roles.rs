@@ -207,7 +207,9 @@ fn a_secret_is_tainted_by_who_lost_sight() {
     let head = w.write(FOUNDER, &[head], in_x);
     let audience = Audience::Channel(room.into());
     let turn = |generation| {
-        let revnet_protocol::Act::KeyRotate(rotate) = rotate(generation, 9) else {
+        let revnet_protocol::Act::KeyRotate(rotate) =
+            rotate(generation, u8::try_from(generation).expect("small"))
+        else {
             unreachable!("a rotation");
         };
         revnet_protocol::Act::KeyRotate(revnet_protocol::act::KeyRotate { audience, ..rotate })
@@ -280,7 +282,7 @@ fn a_device_that_was_taken_back_is_out_and_its_owner_stays() {
     let joined = w.write_on(other.cert.device, &[door], second);
     let key = w.write(FOUNDER, &[joined], rotate(1, 1));
     let room = w.write(B, &[key], channel("before"));
-    let gone = w.write_on(other.cert.device, &[room], revoke_device(B, None));
+    let gone = w.write_on(other.cert.device, &[room], w.retire(B));
     let aside = w.write(B, &[key], channel("aside"));
     let after = w.write(B, &[gone], channel("after"));
     let by_other = w.write_on(other.cert.device, &[gone], channel("still here"));
@@ -311,7 +313,7 @@ fn a_device_that_was_taken_back_is_out_and_its_owner_stays() {
 #[test]
 fn only_the_owners_root_key_takes_a_device_back() {
     let (mut w, head) = World::with(12, &[B, X], &[(B, 500)]);
-    let act = match revoke_device(X, None) {
+    let act = match w.retire(X) {
         revnet_protocol::Act::RevokeDevice(mut revocation) => {
             revocation.device = device(B);
             revnet_protocol::Act::RevokeDevice(revocation)
@@ -331,7 +333,7 @@ fn what_others_built_on_outlives_the_device_that_wrote_it() {
     let room = w.write(B, &[head], channel("room"));
     w.write(FOUNDER, &[room], settings("seen"));
     w.write_on(second(B), &[first], join_with(B, 1, 0));
-    let gone = w.write_on(second(B), &[first], revoke_device(B, Some((1, first))));
+    let gone = w.write_on(second(B), &[first], revoke_device(B, w.first_of(B)));
     assert!(w.counts(&room));
     with(Mutant::RevocationsErase, || {
         assert_eq!(w.verdicts()[&room], Verdict::Void(Why::Revoked(gone)));

@@ -8,8 +8,8 @@ use revnet_protocol::{Act, EnvelopeId, Permission, Permissions, RoleId, UserId};
 
 use crate::world::{
     FOUNDER, PEOPLE, World, allow, cast, change_channel, channel, device, invite, invite_id, join,
-    join_with, level, overwrite, profile, revoke, revoke_device, role, rotate, second, set,
-    set_keeping, settings, user,
+    join_with, level, overwrite, profile, revoke, role, rotate, second, set, set_keeping, settings,
+    user,
 };
 
 const B: usize = 1;
@@ -669,7 +669,7 @@ fn who_has_a_revoked_device_holds_no_link() {
     let number = w.next_invite();
     let before = w.write(FOUNDER, &[head], invite(number));
     let other = w.write_on(second(X), &[before], join_with(X, 1, 0));
-    let gone = w.write_on(second(X), &[other], revoke_device(X, None));
+    let gone = w.write_on(second(X), &[other], w.retire(X));
     let later = w.next_invite();
     w.write(FOUNDER, &[gone], invite(later));
     let invites = w.state().invites;

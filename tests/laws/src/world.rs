@@ -187,6 +187,11 @@ impl World {
         self.add(by, EnvelopeId::default(), 1, heads, act);
     }
 
+    /// The second act of a device, after one that was carried.
+    pub(crate) fn carry_after(&mut self, by: DeviceId, prev: EnvelopeId, act: Act) {
+        self.add(by, prev, 2, &[], act);
+    }
+
     fn add(
         &mut self,
         by: DeviceId,
@@ -240,6 +245,20 @@ impl World {
             .copied()
             .unwrap_or_default()
             .0
+    }
+
+    /// A person's first act, as a place to keep.
+    pub(crate) fn first_of(&self, person: usize) -> Option<(u64, EnvelopeId)> {
+        let by = device(person);
+        let mut acts = self.acts.iter();
+        let first = acts.find(|act| act.device == by && act.seq == 1)?;
+        Some((1, first.id))
+    }
+
+    /// Takes a person's first device back, which is to keep all that it wrote.
+    pub(crate) fn retire(&self, person: usize) -> Act {
+        let last = self.last.get(&device(person));
+        revoke_device(person, last.map(|(id, seq)| (*seq, *id)))
     }
 
     /// All acts that no other cites.
@@ -476,18 +495,37 @@ pub(crate) fn timeout(person: usize, until_ms: Option<u64>) -> Act {
     })
 }
 
-/// Proves that a person's first device signed two histories.
+/// Proves that a person's first device signed two histories, from its first act on.
 pub(crate) fn equivocation(person: usize) -> Act {
+    static MADE: Mutex<BTreeMap<usize, Act>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().expect("no test panics with it");
+    let proof = made.entry(person);
+    proof
+        .or_insert_with(|| equivocation_at(person, None, 1, &[]))
+        .clone()
+}
+
+/// The same from an act, or an envelope in a channel, on whose header cites `heads`.
+pub(crate) fn equivocation_at(
+    person: usize,
+    channel: Option<ChannelId>,
+    seq: u64,
+    heads: &[EnvelopeId],
+) -> Act {
     let keys = DeviceKeys::from_seed(key_seed(2, person));
+    let revolt = &cast().revolt;
+    let stream = channel.map_or(StreamId::control(revolt), |channel| {
+        StreamId::channel(revolt, &channel)
+    });
     let signed = |nonce: u8| {
         let header = Header {
-            stream: StreamId::control(&cast().revolt),
+            stream,
             device: keys.id(),
-            seq: 1,
+            seq,
             prev: EnvelopeId::default(),
             seg: 0,
             seg_seq: 1,
-            control_heads: Vec::new(),
+            control_heads: heads.to_vec(),
             key_id: KeyId::default(),
             nonce: [nonce; 24],
             change_hash: Hash::default(),
@@ -499,14 +537,16 @@ pub(crate) fn equivocation(person: usize) -> Act {
             signature,
         }
     };
-    static MADE: Mutex<BTreeMap<usize, Equivocation>> = Mutex::new(BTreeMap::new());
-    let mut made = MADE.lock().expect("no test panics with it");
-    let proof = made.entry(person).or_insert_with(|| Equivocation {
-        channel: None,
+    Act::Equivocation(Box::new(Equivocation {
+        channel,
         first: signed(1),
         second: signed(2),
-    });
-    Act::Equivocation(Box::new(proof.clone()))
+    }))
+}
+
+/// The person's root key takes their second device back, and what it wrote after `keep`.
+pub(crate) fn revoke_second(person: usize, keep: Option<(u64, EnvelopeId)>) -> Act {
+    Act::RevokeDevice(root(person).revoke(second(person), keep))
 }
 
 /// The person's root key takes their first device back, and what it wrote after `keep`.
