@@ -148,7 +148,6 @@ impl Event {
         let after = |join: &Place| graph.knew(*join, end.place);
         self.kind == Kind::Set
             && graph.knew(self.place, end.place)
-            && (end.kind != Kind::Ban || self.by >= end.by || is_active(Mutant::AnybodyPardons))
             && self.confirms.contains(&entry.place)
             && (after(&entry.place) || !self.confirms.iter().any(after))
     }
@@ -337,8 +336,7 @@ impl Events {
         }
     }
 
-    /// The highest rank of an invite whose author knew of a removal, and of a ban that it was lifted by somebody who
-    /// stands as high.
+    /// The highest rank of an invite whose author knew of a removal, and of a ban that it was lifted.
     fn readmitted_by(&self, graph: &Graph, entry: &Entry, removal: &Event) -> Option<Rank> {
         let knew = |invite: Place| graph.knew(invite, removal.place);
         let invites = entry.invites.iter().copied();
@@ -347,14 +345,12 @@ impl Events {
         let lifts = |pardon: Place, invite: Place| {
             graph.knew(pardon, removal.place) && graph.knew(invite, pardon)
         };
-        let is_enough = |by: Rank| by >= removal.by || is_active(Mutant::AnybodyPardons);
         young
             .filter_map(|(invite, rank)| match removal.kind {
                 Kind::Ban if !is_active(Mutant::InvitesLiftBans) => {
                     let pardons = self.pardons.iter();
                     let lifted = pardons.filter(|(pardon, _)| lifts(*pardon, invite));
-                    let by = lifted.map(|(_, by)| *by).max()?;
-                    is_enough(by).then_some(by.min(rank))
+                    Some(lifted.map(|(_, by)| *by).max()?.min(rank))
                 }
                 _ => Some(rank),
             })
@@ -375,11 +371,11 @@ impl Events {
         above.any(|ban| !self.is_lifted(graph, ban, knew)) && !is_active(Mutant::AnybodyPardons)
     }
 
-    /// Whether one of `those` lifts a ban: a pardon, or a level that was set, of at least its rank.
+    /// Whether one of `those` lifts a ban: a pardon, or a level that was set.
     fn is_lifted(&self, graph: &Graph, ban: &Event, those: impl Fn(Place) -> bool) -> bool {
-        let sets = self.sets().map(|event| (event.place, event.by));
-        let mut later = self.pardons.iter().copied().chain(sets);
-        later.any(|(place, by)| by >= ban.by && those(place) && graph.knew(place, ban.place))
+        let pardons = self.pardons.iter().map(|(place, _)| *place);
+        let mut later = pardons.chain(self.sets().map(|event| event.place));
+        later.any(|place| those(place) && graph.knew(place, ban.place))
     }
 
     /// Adds an event.

@@ -359,11 +359,8 @@ fn is_tainted(
         let is_out = decided.is_out(graph, user, device, |_| true);
         is_out && !decided.is_out(graph, user, device, knows)
     });
-    // Others than those who are in made it: who else holds it isn't known.
-    let author = graph.nodes[epoch].author;
-    let is_foreign = author.is_none_or(|by| !state.is_in(audience, &by));
     let Audience::Channel(channel) = audience else {
-        return lost || is_foreign;
+        return lost;
     };
     // Whoever doesn't see the channel now may hold the secret if they saw it then, or at any time since.
     let unknown = |place: Place| !knows(place);
@@ -377,7 +374,10 @@ fn is_tainted(
         .members
         .keys()
         .filter(|user| !state.is_in(audience, user));
-    lost || is_foreign || outside.any(may_have_seen)
+    lost || outside.any(may_have_seen)
+        || graph.nodes[epoch]
+            .author
+            .is_none_or(|by| !state.is_in(audience, &by))
 }
 
 /// What depends on who is gone, and on how invites were used.

@@ -259,6 +259,9 @@ fn an_invite_made_once_more_shields_nobody_who_did_not_come_by_that() {
     assert!(shown.by == user(B) && !shown.revoked);
     let by_b = w.write(6, &[again], join(6, 9));
     assert!(w.counts(&by_b), "B opened a door, too");
+    let knowing = w.write(X, &[again], revoke(9, &[]));
+    assert!(w.counts(&knowing), "X shuts their own");
+    assert!(w.counts(&by_b) && !w.state().invites[&invite_id(9)].revoked);
 }
 
 #[test]

@@ -13,6 +13,10 @@ use crate::joins::{confirmations_lift_nobody, confirmed_joins_stand, floods_hide
 use crate::lifts::{
     doors_lift_nobody, equals_expel_equals, grants_lift_nobody, joining_twice_changes_nothing,
 };
+use crate::outs::{
+    bans_bind_those_below, devices_are_expelled_for_everybody, old_secrets_stay_out,
+    proofs_spare_what_came_before,
+};
 use crate::world::{
     FOUNDER, INVITES, PEOPLE, World, allow, ban, cast, channel, confirm, device, equivocation,
     grant, invite, join, level, profile, revoke_device, role, role_with, rotate, second, set,
@@ -23,7 +27,7 @@ use crate::world::{
 pub type Law = fn(u64) -> Result<(), String>;
 
 /// All laws with their names.
-pub const LAWS: [(&str, Law); 24] = [
+pub const LAWS: [(&str, Law); 28] = [
     ("every-order-gives-one-state", order_plays_no_part),
     ("states-are-consistent", is_consistent),
     ("verdicts-are-final", verdicts_are_final),
@@ -47,6 +51,16 @@ pub const LAWS: [(&str, Law); 24] = [
     ("equals-expel-equals", equals_expel_equals),
     ("foreign-revocations-are-void", foreign_revocations_are_void),
     ("bans-hold", bans_hold),
+    ("bans-bind-those-below", bans_bind_those_below),
+    ("old-secrets-stay-out", old_secrets_stay_out),
+    (
+        "proofs-spare-what-came-before",
+        proofs_spare_what_came_before,
+    ),
+    (
+        "devices-are-expelled-for-everybody",
+        devices_are_expelled_for_everybody,
+    ),
     (
         "joining-twice-changes-nothing",
         joining_twice_changes_nothing,
@@ -715,6 +729,26 @@ mod tests {
     fn bans_hold_until_they_are_lifted() {
         holds(bans_hold);
         is_broken_by(Mutant::InvitesLiftBans, bans_hold);
+        holds(bans_bind_those_below);
+        is_broken_by(Mutant::AnybodyPardons, bans_bind_those_below);
+    }
+
+    #[test]
+    fn secrets_are_announced_once() {
+        holds(old_secrets_stay_out);
+        is_broken_by(Mutant::SecretsAgain, old_secrets_stay_out);
+    }
+
+    #[test]
+    fn what_came_before_a_fork_stays() {
+        holds(proofs_spare_what_came_before);
+        is_broken_by(Mutant::ProofsErase, proofs_spare_what_came_before);
+    }
+
+    #[test]
+    fn a_device_of_two_people_is_out_for_both() {
+        holds(devices_are_expelled_for_everybody);
+        is_broken_by(Mutant::ExpelledOnce, devices_are_expelled_for_everybody);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod joins;
 mod judged;
 mod laws;
 mod lifts;
+mod outs;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]
