@@ -166,21 +166,18 @@ impl Authority {
         self.graph.is_announced(key_id)
     }
 
-    /// The rotations of channels' secrets that name a secret, with their authors: those that count, or if none does,
-    /// all. That somebody names a secret doesn't mean that they have it.
-    #[must_use]
-    pub fn claims(&self, key_id: &KeyId) -> Vec<(DeviceId, &KeyRotate)> {
+    /// The rotations of channels' secrets that name a secret, with their authors and whether they count. That somebody
+    /// names a secret doesn't mean that they have it.
+    pub fn claims(&self, key_id: &KeyId) -> impl Iterator<Item = (DeviceId, &KeyRotate, bool)> {
         let verdicts = &self.outcome().decided.verdicts;
-        let all = self.graph.claims(key_id);
-        let counts = |place: &&usize| verdicts[**place].counts();
-        let counting = all.iter().any(|place| verdicts[*place].counts());
-        let places = all.iter().filter(|place| !counting || counts(place));
-        let records = places.map(|place| &self.graph.nodes[*place].record);
-        let claims = records.filter_map(|record| match &record.act {
-            Act::KeyRotate(rotate) => Some((record.device, rotate)),
+        let places = self.graph.claims(key_id).iter();
+        places.filter_map(|place| match self.graph.act(*place) {
+            Act::KeyRotate(rotate) => {
+                let by = self.graph.nodes[*place].record.device;
+                Some((by, rotate, verdicts[*place].counts()))
+            }
             _ => None,
-        });
-        claims.collect()
+        })
     }
 
     /// Whether a device founded the revolt or joined by an invite that somebody made, counting or not.

@@ -107,7 +107,8 @@ impl Revolt {
     }
 
     /// Whose secret this is: everybody's, if it was announced to them; else that of the channels for which somebody
-    /// announced it who had it. Several, if that somebody wanted one channel to read what is written in another.
+    /// announced it who had it, by acts that count if there are any. Several, if that somebody wanted one channel to
+    /// read what is written in another.
     fn audiences_of(&self, key_id: &KeyId) -> BTreeSet<Audience> {
         if self.authority.is_announced(key_id) {
             return BTreeSet::from([Audience::Revolt]);
@@ -115,15 +116,17 @@ impl Revolt {
         let Some(secret) = self.secrets.get(key_id) else {
             return BTreeSet::new();
         };
-        let claims = self.authority.claims(key_id).into_iter();
-        let proven = claims.filter(|(by, rotate)| {
+        let proven = self.authority.claims(key_id).filter(|(by, rotate, _)| {
             let Audience::Channel(channel) = rotate.audience else {
                 return false;
             };
             let claim = secret.claim(&self.id, &channel, rotate.generation, by);
             claim == rotate.commitment
         });
-        proven.map(|(_, rotate)| rotate.audience).collect()
+        let proven: Vec<_> = proven.collect();
+        let any_counts = proven.iter().any(|(.., counts)| *counts);
+        let standing = proven.iter().filter(|(.., counts)| *counts || !any_counts);
+        standing.map(|(_, rotate, _)| rotate.audience).collect()
     }
 
     /// Whether a secret is this audience's and no other's.
@@ -157,11 +160,12 @@ impl Revolt {
     /// Whether a secret is only known as that of closed channels which somebody with these audiences doesn't see.
     fn is_for_others(&self, key_id: &KeyId, mine: &BTreeSet<Audience>) -> bool {
         let claims = self.authority.claims(key_id);
-        let of_mine = claims
-            .iter()
-            .any(|(_, rotate)| mine.contains(&rotate.audience));
+        let audiences: BTreeSet<_> = claims.map(|(_, rotate, _)| rotate.audience).collect();
         let asks_anyway = is_active(Mutant::KeysForAll);
-        !claims.is_empty() && !of_mine && !self.authority.is_announced(key_id) && !asks_anyway
+        !audiences.is_empty()
+            && audiences.is_disjoint(mine)
+            && !self.authority.is_announced(key_id)
+            && !asks_anyway
     }
 
     /// Whether a device came to a channel after an epoch, where newcomers may not read what was written before.

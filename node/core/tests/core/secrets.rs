@@ -253,4 +253,8 @@ fn the_secret_of_a_void_rotation_is_not_handed_to_who_only_knows_its_name() {
         _ => None,
     });
     assert_eq!(handed, Some(Vec::new()));
+    // Whoever does see it still gets it.
+    part(&mut dora, &mut ben);
+    meet_again(&mut ada, &mut dora);
+    assert_eq!(ada.texts(closed), ["hi", "for the closed ones"]);
 }
