@@ -191,30 +191,35 @@ impl Revolt {
         made.is_some_and(|made| made.ms + 7 * DAY_MS + spread <= now_ms)
     }
 
-    /// The newest secrets of the revolt that are known, newest first: for meeting, where old ones help latecomers.
+    /// The secrets of the revolt by which members meet, newest first: the newest that are known, and from before them
+    /// one of every 16 generations. Whoever was away has one of these among their newest 17.
     pub(crate) fn meeting_secrets(&self) -> Vec<&EpochSecret> {
-        let mut known = self.known_secrets(&Audience::Revolt);
-        known.truncate(MEETING_GENERATIONS);
-        known
+        let known = self.known(&Audience::Revolt);
+        let (newest, older) = known.split_at(known.len().min(MEETING_GENERATIONS));
+        let mut marks: BTreeMap<u64, &EpochSecret> = BTreeMap::new();
+        for (generation, secret) in older {
+            // From the newest to the oldest: the first of each step stays.
+            marks.insert(generation / MEETING_STEP, secret);
+        }
+        let newest = newest.iter().map(|(_, secret)| *secret);
+        let marks = marks.into_values().rev().take(MEETING_MARKS);
+        newest.chain(marks).collect()
     }
 
     /// The secrets of an audience that are known, newest first.
     pub(crate) fn known_secrets(&self, audience: &Audience) -> Vec<&EpochSecret> {
-        let Some(epochs) = self.authority.state().epochs.get(audience) else {
-            return Vec::new();
-        };
-        let mut known: Vec<_> = epochs
-            .iter()
-            .filter_map(|epoch| {
-                Some((
-                    epoch.generation,
-                    epoch.key_id,
-                    self.secrets.get(&epoch.key_id)?,
-                ))
-            })
-            .collect();
-        known.sort_by_key(|(generation, key_id, _)| std::cmp::Reverse((*generation, *key_id)));
-        known.into_iter().map(|(_, _, secret)| secret).collect()
+        let known = self.known(audience).into_iter();
+        known.map(|(_, secret)| secret).collect()
+    }
+
+    fn known(&self, audience: &Audience) -> Vec<(u64, &EpochSecret)> {
+        let epochs = self.authority.state().epochs.get(audience);
+        let epochs = epochs.into_iter().flatten().rev();
+        let known = epochs.filter_map(|epoch| {
+            let secret = self.secrets.get(&epoch.key_id)?;
+            Some((epoch.generation, secret))
+        });
+        known.collect()
     }
 
     pub(crate) fn outbox_len(&self) -> usize {
@@ -224,8 +229,12 @@ impl Revolt {
 
 /// A day in milliseconds.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-/// How many generations back members still meet.
+/// By how many of the newest secrets members meet.
 const MEETING_GENERATIONS: usize = 17;
+/// Of how many generations before these one is enough: fewer than the above.
+const MEETING_STEP: u64 = 16;
+/// How many of those older ones: 20 years of one rotation a week.
+const MEETING_MARKS: usize = 64;
 
 pub(crate) fn secret_key(revolt: &RevoltId, key_id: &KeyId) -> Vec<u8> {
     [revolt.0, key_id.0].concat()

@@ -258,3 +258,17 @@ fn the_secret_of_a_void_rotation_is_not_handed_to_who_only_knows_its_name() {
     meet_again(&mut ada, &mut dora);
     assert_eq!(ada.texts(closed), ["hi", "for the closed ones"]);
 }
+
+#[test]
+fn whoever_was_away_for_many_rotations_finds_the_others() {
+    let (mut ada, mut ben, _, at) = three();
+    for number in 0..40 {
+        let mut guest = Home::new(10 + number);
+        join(&mut ada, &mut guest, at);
+        part(&mut ada, &mut guest);
+        set_level(&mut ada, at, &guest, None);
+    }
+    ada.say(at, "where were you?");
+    meet_again(&mut ada, &mut ben);
+    assert_eq!(ben.texts(at), ["where were you?"]);
+}
