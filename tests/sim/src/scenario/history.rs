@@ -86,7 +86,8 @@ impl Run {
             };
             self.ask(*node, Asked::Log { channel }, log);
         }
-        self.pass(SECOND);
+        // A page takes several readings of disks that are slow.
+        self.pass(10 * SECOND);
         for node in members {
             let log = self.logs.get(&(node, channel));
             let heard = log.is_some_and(|log| log.iter().any(|view| view.text == "goodbye"));
