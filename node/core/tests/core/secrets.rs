@@ -12,7 +12,7 @@ use revnet_protocol::{
 };
 
 use crate::forger::{Forger, pushed};
-use crate::home::{Home, join, link, meet_again, part, stream, talk};
+use crate::home::{Home, greet, join, link, meet_again, part, stream, talk, talk_and};
 
 /// Ada founded, Ben and Cleo are in, and nobody is linked.
 fn three() -> (Home, Home, Home, Place) {
@@ -271,4 +271,30 @@ fn whoever_was_away_for_many_rotations_finds_the_others() {
     ada.say(at, "where were you?");
     meet_again(&mut ada, &mut ben);
     assert_eq!(ben.texts(at), ["where were you?"]);
+}
+
+#[test]
+fn nobody_asks_for_secrets_of_channels_that_they_do_not_see() {
+    let (mut ada, _, mut cleo, at) = three();
+    let closed = close(&mut ada, at.revolt, "closed");
+    ada.say(closed, "not for all");
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        greet(&mut ada, &mut cleo);
+        talk_and(&mut ada, &mut cleo, |frames| {
+            let keys = frames.iter().filter_map(|frame| match frame {
+                Frame::NeedKeys { key_ids, .. } => Some(key_ids.clone()),
+                _ => None,
+            });
+            asked.extend(keys.flatten());
+        });
+        ada.pass(25_000);
+        cleo.pass(25_000);
+        part(&mut ada, &mut cleo);
+    }
+    assert!(
+        !cleo.stored(closed).is_empty(),
+        "she keeps what she can't read"
+    );
+    assert_eq!(asked, []);
 }
