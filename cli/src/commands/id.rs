@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use revnet_api::dto::{
     Backup, EditIdentity, Members, Phrase, RevokeDevice, Revolts, Status, Unlock,
 };
+use revnet_protocol::DeviceId;
 use serde::Serialize;
 
 use crate::client::Client;
@@ -50,7 +51,9 @@ The device can write nothing any more, and gets no new secrets; what it has, it 
 back, it needs a new identity of its own ('revnet id restore' in an empty data directory) and an invite.
 
 What it wrote until now counts on. With --since, what it wrote after that doesn't, as far as nobody else built on it: \
-give it for a device that was stolen. If the thief left revolts in your name, this takes you back in.
+give it for a device that was stolen. If the thief left revolts in your name, this takes you back in. Times are the \
+device's own: if 'revnet revolt audit' shows acts that were dated back, revoke it again, with its whole id, from an \
+earlier time on.
 
 It takes the root key, which lies where the identity was made or restored.
 
@@ -206,12 +209,17 @@ fn devices(context: &Context) -> Result<()> {
 
 fn revoke(context: &Context, args: &RevokeArgs) -> Result<()> {
     let client = context.client()?;
-    let all = own_devices(&client)?;
-    let nameless = String::new();
-    let device = names::pick("device of yours", &args.device, &all, |device| {
-        (device.device.clone(), &nameless)
-    })?;
-    let path = format!("/api/identity/devices/{}/revoke", device.device);
+    let device = match args.device.parse::<DeviceId>() {
+        // Also one that was revoked before.
+        Ok(device) => device.to_string(),
+        Err(_) => {
+            let (all, nameless) = (own_devices(&client)?, String::new());
+            let name = |device: &OwnDevice| (device.device.clone(), &nameless);
+            let known = names::pick("device of yours", &args.device, &all, name)?;
+            known.device.clone()
+        }
+    };
+    let path = format!("/api/identity/devices/{device}/revoke");
     let since_ms = match args.since {
         Some(span) => {
             let status: Status = client.get("/api/status")?;
