@@ -141,6 +141,8 @@ pub async fn run(
     let mut ended = stopped;
     let mut early = None;
     tokio::select! {
+        // What ends because it was asked to must not pass for having failed.
+        biased;
         () = signal() => tracing::info!("stopping"),
         _ = ended.wait_for(|stop| *stop) => tracing::info!("stopping as asked"),
         result = &mut door => early = Some(result.context("the API failed").map(drop)),
