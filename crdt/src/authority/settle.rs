@@ -341,11 +341,13 @@ fn shares(state: &mut State, graph: &Graph, decided: &Decided) {
     }
 }
 
-/// Whether somebody holds the secret of an epoch by what its author knew, who has no right to it now.
+/// Whether somebody holds the secret of an epoch by what its author knew, who has no right to it now. `taken_out` is
+/// what took devices out, for each.
 fn is_tainted(
     state: &State,
     graph: &Graph,
     decided: &Decided,
+    taken_out: &[Vec<Place>],
     audience: &Audience,
     epoch: Place,
 ) -> bool {
@@ -354,11 +356,8 @@ fn is_tainted(
     if former.any(|events| !events.is_known_out(graph, knows)) {
         return true;
     }
-    let mut devices = state.users.iter();
-    let lost = devices.any(|(device, (user, _))| {
-        let is_out = decided.is_out(graph, user, device, |_| true);
-        is_out && !decided.is_out(graph, user, device, knows)
-    });
+    let mut devices = taken_out.iter();
+    let lost = devices.any(|ends| !ends.iter().copied().any(knows));
     let Audience::Channel(channel) = audience else {
         return lost;
     };
@@ -386,14 +385,18 @@ fn gone(state: &mut State, graph: &Graph, decided: &Decided) {
         let place = graph.place(act).expect("the state names acts of the graph");
         graph.knew(place, other)
     };
+    // Few are, and there may be many epochs.
+    let devices = state.users.iter();
+    let ends = devices.map(|(device, (user, _))| decided.ends_of(graph, user, device).collect());
+    let taken_out: Vec<Vec<Place>> = ends.filter(|ends: &Vec<Place>| !ends.is_empty()).collect();
     let mut all = std::mem::take(&mut state.epochs);
     for (audience, epochs) in &mut all {
         for epoch in epochs.iter_mut() {
             let place = graph.place(&epoch.act);
             let place = place.expect("the state names acts of the graph");
             epoch.late = late(state, graph, decided, audience, place);
-            epoch.tainted =
-                is_tainted(state, graph, decided, audience, place) || !epoch.late.is_empty();
+            epoch.tainted = is_tainted(state, graph, decided, &taken_out, audience, place)
+                || !epoch.late.is_empty();
         }
         epochs.sort_unstable_by_key(|epoch| (epoch.generation, epoch.key_id, epoch.act));
     }
