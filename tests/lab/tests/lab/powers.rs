@@ -1,6 +1,6 @@
 //! Who may do what, between real nodes: a closed channel, a role, a ban.
 
-use revnet_lab::{Lab, Node, SOON, exit, until};
+use revnet_lab::{Client, Lab, Node, SOON, exit, until};
 
 fn join(host: &Node<'_>, guest: &Node<'_>, revolt: &str) {
     let link = host.field(&["invite", "new", revolt], "link");
@@ -100,4 +100,52 @@ fn newcomers_read_a_channel_with_closed_history_from_then_on() {
     assert!(!shown.contains("among ourselves"), "{shown}");
     let both = reads(&ben, "welcome");
     assert!(both.contains("among ourselves"), "{both}");
+}
+
+#[test]
+fn a_stolen_device_is_taken_back_with_what_it_did() {
+    let lab = Lab::open();
+    let passphrase = lab.path().join("passphrase");
+    std::fs::write(&passphrase, "open sesame").expect("the lab's directory is writable");
+    let passphrase = passphrase.display().to_string();
+    let sealed = ["--passphrase-file", &passphrase];
+    Client::new(&lab, "ada").json(&[&["id", "new", "--name", "Ada"][..], &sealed].concat());
+    let ada = Node::start(&lab, "ada", None);
+    let ben = Node::start_new(&lab, "ben", None);
+    let backup = lab.path().join("ada.revnet-id").display().to_string();
+    ada.json(&[&["id", "backup", &backup][..], &sealed].concat());
+    Client::new(&lab, "tablet")
+        .json(&[&["id", "restore", "--backup", &backup][..], &sealed].concat());
+    let tablet = Node::start(&lab, "tablet", None);
+    let revolt = ada.field(&["revolt", "new", "House"], "id");
+    join(&ada, &ben, &revolt);
+    join(&ada, &tablet, &revolt);
+    let devices = || {
+        let devices = ada.json(&["id", "devices"]);
+        devices.as_array().cloned().unwrap_or_default()
+    };
+    until("both devices are known to ada", SOON, || {
+        let count = devices().len();
+        (count == 2).then_some(()).ok_or(format!("{count} devices"))
+    });
+    let other = devices().into_iter().find(|device| device["here"] == false);
+    let other = other.expect("the tablet")["device"].clone();
+    let other = other.as_str().expect("a text").to_owned();
+
+    tablet.json(&["channel", "new", &revolt, "of-the-thief"]);
+    let has_channel = |node: &Node<'_>| {
+        let channels = node.json(&["channel", "list", &revolt]).to_string();
+        channels.contains("of-the-thief")
+    };
+    until("the thief's channel is there", SOON, || {
+        has_channel(&ben).then_some(()).ok_or("not yet".to_owned())
+    });
+    let revoke = ["id", "revoke", &other, "--since", "1m"];
+    ada.json(&[&revoke[..], &sealed].concat());
+    until("the channel is gone for ben, too", SOON, || {
+        (!has_channel(&ben))
+            .then_some(())
+            .ok_or("it is there".to_owned())
+    });
+    assert_eq!(devices().len(), 1);
 }
