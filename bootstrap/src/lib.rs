@@ -26,7 +26,6 @@
 //! # Ok(()) }
 //! ```
 
-mod address_limit;
 mod config;
 mod http;
 mod identity;

@@ -10,9 +10,9 @@ use libp2p::{
     tcp, yamux,
 };
 use prometheus_client::registry::Registry;
-use revnet_net::{IDENTIFY_PROTOCOL, KAD_PROTOCOL};
+use revnet_net::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, address_limit};
 
-use crate::{RelayLimits, address_limit};
+use crate::RelayLimits;
 
 /// A connection that carries nothing is closed after this: peers that only asked the table need no more.
 const IDLE: Duration = Duration::from_secs(60);

@@ -5,6 +5,7 @@
 mod config;
 mod handle;
 pub mod identity;
+mod inbox;
 mod rebuild;
 mod runtime;
 

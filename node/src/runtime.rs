@@ -2,6 +2,7 @@
 //! can't be handed over at once waits in a queue of its own.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use crate::handle::Asked;
+use crate::inbox::{Inbox, Item};
 
 /// Orders for the network that may wait; beyond, links are behind for good and are closed.
 const MAX_BACKLOG: usize = 16 * 1024;
@@ -73,6 +75,8 @@ pub(crate) struct Runtime {
     next_gossip: u64,
     notices: broadcast::Sender<Arc<Sequenced>>,
     next_notice: u64,
+    /// What came from peers and waits for its turn.
+    inbox: Inbox,
     /// Links that stand, as far as the core knows: its frames are for these.
     links: BTreeMap<DeviceId, LinkId>,
     listening: Vec<Multiaddr>,
@@ -105,6 +109,7 @@ impl Runtime {
             notices,
             // Above all numbers of earlier runs, so that a reader who resumes is recognised.
             next_notice: u64::try_from(unix().as_micros()).unwrap_or(0),
+            inbox: Inbox::default(),
             links: BTreeMap::new(),
             listening: Vec::new(),
             circuits: BTreeMap::new(),
@@ -153,9 +158,15 @@ impl Runtime {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
                 Some(answer) = stored.recv() => self.stored(answer),
-                Some(event) = events.recv() => self.event(event),
                 Some((command, reply)) = commands.recv() => self.command(command, reply),
-                () = sleep_until(wake) => self.timeout(),
+                Some(event) = events.recv() => self.event(event),
+                () = ready(()), if !self.inbox.is_empty() => {}
+                () = sleep_until(wake) => {}
+            }
+            // However much comes in, each round deals with one thing of a peer and with what is due.
+            self.take_turn();
+            if wake <= TokioInstant::now() {
+                self.timeout();
             }
             self.flush();
             self.flush_store();
@@ -275,43 +286,37 @@ impl Runtime {
             } => {
                 let peer = DeviceId(peer);
                 tracing::info!(peer = %peer.short(), %address, relayed, "link up");
-                self.links.insert(peer, link);
-                let address = (!relayed).then(|| address.to_string());
-                self.input(Input::LinkUp {
+                let address = address.to_string();
+                self.receive(
                     peer,
-                    relayed,
-                    address,
-                });
+                    Item::Up {
+                        link,
+                        address,
+                        relayed,
+                    },
+                );
             }
             NetEvent::LinkDown { peer, reason } => {
                 let peer = DeviceId(peer);
                 tracing::info!(peer = %peer.short(), %reason, "link down");
-                self.links.remove(&peer);
-                self.input(Input::LinkDown { peer });
+                self.receive(peer, Item::Down);
             }
-            NetEvent::Frame { peer, bytes } => {
-                tracing::trace!(peer = %DeviceId(peer).short(), kind = bytes.get(1), len = bytes.len(), "frame in");
-                self.input(Input::Frame {
-                    peer: DeviceId(peer),
-                    bytes: bytes.to_vec(),
-                });
+            NetEvent::Frame { peer, bytes, room } => {
+                self.receive(DeviceId(peer), Item::Frame(bytes, room));
             }
             NetEvent::Gossip {
                 peer,
                 topic,
                 data,
                 message,
-            } => {
-                self.next_gossip += 1;
-                let token = self.next_gossip;
-                self.gossip.insert(token, message);
-                self.input(Input::Gossip {
-                    peer: DeviceId(peer),
+            } => self.receive(
+                DeviceId(peer),
+                Item::Gossip {
                     topic,
-                    bytes: data.to_vec(),
-                    token,
-                });
-            }
+                    data,
+                    message,
+                },
+            ),
             NetEvent::Providers { key, peers, .. } => {
                 let peers = peers.into_iter().map(DeviceId).collect();
                 self.input(Input::Providers { key, peers });
@@ -345,6 +350,65 @@ impl Runtime {
             }
             other => tracing::debug!(?other, "network"),
         }
+    }
+
+    fn receive(&mut self, peer: DeviceId, item: Item) {
+        if let Err(message) = self.inbox.push(peer, item) {
+            self.order(NetCommand::Verdict {
+                message,
+                verdict: revnet_net::Verdict::Ignore,
+            });
+        }
+    }
+
+    /// Deals with the next thing that came from a peer.
+    fn take_turn(&mut self) {
+        let Some((peer, item)) = self.inbox.pop() else {
+            return;
+        };
+        let began = Instant::now();
+        match item {
+            Item::Up {
+                link,
+                address,
+                relayed,
+            } => {
+                self.links.insert(peer, link);
+                let address = (!relayed).then_some(address);
+                self.input(Input::LinkUp {
+                    peer,
+                    relayed,
+                    address,
+                });
+            }
+            Item::Down => {
+                self.links.remove(&peer);
+                self.inbox.trust(peer, false);
+                self.input(Input::LinkDown { peer });
+            }
+            Item::Frame(bytes, _room) => {
+                tracing::trace!(peer = %peer.short(), kind = bytes.get(1), len = bytes.len(), "frame in");
+                let bytes = bytes.to_vec();
+                self.input(Input::Frame { peer, bytes });
+            }
+            Item::Gossip {
+                topic,
+                data,
+                message,
+            } => {
+                self.next_gossip += 1;
+                let token = self.next_gossip;
+                self.gossip.insert(token, message);
+                let bytes = data.to_vec();
+                self.input(Input::Gossip {
+                    peer,
+                    topic,
+                    bytes,
+                    token,
+                });
+            }
+        }
+        self.inbox.charge(peer, began.elapsed());
     }
 
     /// Does what the core wants done.
@@ -387,6 +451,13 @@ impl Runtime {
                     frame: Bytes::from(bytes),
                 });
             }
+            Effect::Trust { peer } => {
+                self.inbox.trust(peer, true);
+                if let Some(link) = self.links.get(&peer).copied() {
+                    let peer = peer.0;
+                    self.order(NetCommand::Trust { peer, link });
+                }
+            }
             Effect::Gossip { topic, bytes } => self.order(NetCommand::Publish {
                 topic,
                 data: Bytes::from(bytes),
@@ -424,6 +495,17 @@ impl Runtime {
                 self.order(NetCommand::Disconnect {
                     peer: peer.0,
                     reason: reason.to_owned(),
+                });
+            }
+            Effect::Ban {
+                peer,
+                period,
+                reason,
+            } => {
+                tracing::warn!(peer = %peer.short(), reason, "keeping a peer away");
+                self.order(NetCommand::Block {
+                    peer: peer.0,
+                    period: Duration::from_nanos(period),
                 });
             }
             Effect::Provide { key } => self.order(NetCommand::Provide { key }),

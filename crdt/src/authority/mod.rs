@@ -166,6 +166,18 @@ impl Authority {
         self.graph.is_announced(key_id)
     }
 
+    /// Whether some act names a secret as one to be read by: announced to all, or claimed for a channel.
+    #[must_use]
+    pub fn is_named(&self, key_id: &KeyId) -> bool {
+        self.is_announced(key_id) || !self.graph.claims(key_id).is_empty()
+    }
+
+    /// Whether somebody made this invite, counting or not.
+    #[must_use]
+    pub fn is_invite(&self, invite: &InviteId) -> bool {
+        !self.graph.invites(invite).is_empty()
+    }
+
     /// The rotations of channels' secrets that name a secret, with their authors and whether they count. That somebody
     /// names a secret doesn't mean that they have it.
     pub fn claims(&self, key_id: &KeyId) -> impl Iterator<Item = (DeviceId, &KeyRotate, bool)> {
@@ -186,7 +198,7 @@ impl Authority {
         let certified = self.graph.certified(device).iter();
         let mut acts = certified.map(|place| self.graph.act(*place));
         acts.any(|act| match act {
-            Act::Join(join) => !self.graph.invites(&join.invite).is_empty(),
+            Act::Join(join) => self.is_invite(&join.invite),
             act => matches!(act, Act::Create { .. }),
         })
     }

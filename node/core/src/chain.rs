@@ -105,6 +105,10 @@ pub(crate) struct Stream {
     acts: BTreeMap<EnvelopeId, (DeviceId, u64)>,
     /// Authors whose chains may have changed since [`Stream::take_changed`].
     changed: BTreeSet<DeviceId>,
+    /// Of a control stream, devices that hadn't come by an invite, and the bytes of their envelopes.
+    pub(crate) strangers: BTreeMap<DeviceId, usize>,
+    /// Authors of whom no more was taken than what is parked.
+    pub(crate) full: BTreeSet<DeviceId>,
 }
 
 /// Where an act belongs in a control stream.
@@ -138,6 +142,8 @@ impl Stream {
             branches: BTreeMap::new(),
             acts: BTreeMap::new(),
             changed: BTreeSet::new(),
+            strangers: BTreeMap::new(),
+            full: BTreeSet::new(),
         }
     }
 

@@ -24,6 +24,10 @@ const MINGLE_ONE_IN: u64 = 12;
 const HOUSEKEEPING_EVERY: Mono = 30 * SECOND;
 /// How long a misbehaving peer is kept away.
 const BAN: Mono = 300 * SECOND;
+/// How soon a peer that shares nothing is dialled again.
+const STRANGER_PAUSE: Mono = 60 * SECOND;
+/// Most peers of which it is remembered that they were dialled or sent away.
+const MAX_DIALS: usize = 4096;
 /// A day in milliseconds.
 const DAY_MS: u64 = 86_400_000;
 /// Near midnight both days' topics count, in milliseconds: clocks differ.
@@ -48,14 +52,47 @@ impl Core {
             .is_some_and(|dial| dial.banned_until > self.now())
     }
 
-    pub(crate) fn ban(&mut self, peer: DeviceId) {
+    /// Keeps a peer away for a while.
+    pub(crate) fn ban(&mut self, peer: DeviceId, reason: &'static str) {
         let until = self.now() + BAN;
         self.dials.entry(peer).or_default().banned_until = until;
+        let period = BAN;
+        self.effect(Effect::Ban {
+            peer,
+            period,
+            reason,
+        });
     }
 
-    /// A link came up: remember where, and dial without a pause the next time.
-    pub(crate) fn dialled(&mut self, peer: DeviceId, address: Option<String>) {
-        self.dials.remove(&peer);
+    /// A link came up: dial without a pause the next time.
+    pub(crate) fn dialled(&mut self, peer: &DeviceId) {
+        self.dials.remove(peer);
+    }
+
+    /// Ends a link that leads to nothing, and doesn't begin another one soon. Nobody is to blame.
+    pub(crate) fn part_from(&mut self, peer: DeviceId, reason: &'static str) {
+        self.effect(Effect::Disconnect { peer, reason });
+        self.link_down(peer);
+        let later = self.now() + STRANGER_PAUSE;
+        self.dials.entry(peer).or_default().not_before = later;
+    }
+
+    /// Forgets what doesn't matter any more of peers that were dialled or sent away.
+    fn forget_dials(&mut self) {
+        let now = self.now();
+        self.dials
+            .retain(|_, dial| dial.banned_until.max(dial.not_before) + LONGEST_PAUSE > now);
+        while self.dials.len() > MAX_DIALS {
+            let soonest = self.dials.iter().min_by_key(|(_, dial)| dial.banned_until);
+            let Some(peer) = soonest.map(|(peer, _)| *peer) else {
+                return;
+            };
+            self.dials.remove(&peer);
+        }
+    }
+
+    /// Remembers where a peer was reached that shares a revolt.
+    pub(crate) fn remember_address(&mut self, peer: DeviceId, address: Option<String>) {
         let Some(address) = address else { return };
         let known = self.addresses.entry(peer).or_default();
         if known.first() != Some(&address) {
@@ -114,6 +151,8 @@ impl Core {
 
     /// Dials members of revolts that have too few links, and asks where they are.
     pub(crate) fn connect(&mut self) {
+        self.forget_dials();
+        self.forget_full_purses();
         let mut wanted = BTreeSet::new();
         let (mut lonely, mut settled) = (Vec::new(), Vec::new());
         for revolt in self.revolts.values() {

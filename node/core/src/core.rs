@@ -19,6 +19,7 @@ use crate::fork::Suspect;
 use crate::io::{Effect, Input, MILLI, Mono, SECOND};
 use crate::link::Link;
 use crate::mutant::is_impatient;
+use crate::purse::Purse;
 use crate::query::LogJob;
 use crate::revolt::Revolt;
 use crate::storage::{Answer, Boot, Query, Space, StorageError, Write};
@@ -123,6 +124,8 @@ pub(crate) enum Timer {
     Confirm(RevoltId),
     /// Look whether another peer should bring what is missing.
     Turn(RevoltId),
+    /// Look for what was announced.
+    Heed(RevoltId),
     /// Topics and meeting keys change with the day; invites expire.
     Housekeeping,
 }
@@ -139,6 +142,7 @@ impl Timer {
             Self::Expel(_) => "expel",
             Self::Confirm(_) => "confirm",
             Self::Turn(_) => "turn",
+            Self::Heed(_) => "heed",
             Self::Housekeeping => "housekeeping",
         }
     }
@@ -176,10 +180,18 @@ pub struct Core {
     /// And branches, by name.
     pub(crate) unplaced_branches: BTreeMap<StreamId, Vec<(DeviceId, Branch)>>,
     pub(crate) links: BTreeMap<DeviceId, Link>,
+    /// Questions to the store that peers caused, as far as they have been put.
+    pub(crate) loading: BTreeSet<u64>,
+    /// Whose question was put last.
+    pub(crate) last_loaded: DeviceId,
+    /// What peers may still cost, where it is less than all they get.
+    pub(crate) purses: BTreeMap<DeviceId, Purse>,
     pub(crate) addresses: BTreeMap<DeviceId, Vec<String>>,
     pub(crate) dials: BTreeMap<DeviceId, crate::connect::Dial>,
     pub(crate) topics: BTreeMap<String, RevoltId>,
     pub(crate) provided: BTreeMap<[u8; 32], RevoltId>,
+    /// When announced growth of a revolt was heeded the last time.
+    pub(crate) heeded: BTreeMap<RevoltId, Mono>,
     pub(crate) unacknowledged: BTreeSet<(StreamId, DeviceId)>,
     pub(crate) cursors: BTreeMap<(RevoltId, DeviceId), revnet_protocol::frame::Cursor>,
     pub(crate) holders: BTreeMap<StreamId, BTreeMap<DeviceId, u64>>,
@@ -221,10 +233,14 @@ impl Core {
             unplaced: BTreeMap::new(),
             unplaced_branches: BTreeMap::new(),
             links: BTreeMap::new(),
+            loading: BTreeSet::new(),
+            last_loaded: DeviceId::default(),
+            purses: BTreeMap::new(),
             addresses: BTreeMap::new(),
             dials: BTreeMap::new(),
             topics: BTreeMap::new(),
             provided: BTreeMap::new(),
+            heeded: BTreeMap::new(),
             unacknowledged: BTreeSet::new(),
             cursors: BTreeMap::new(),
             holders: BTreeMap::new(),
@@ -292,6 +308,7 @@ impl Core {
                 Timer::Expel(revolt) => self.expel(revolt),
                 Timer::Confirm(revolt) => self.confirm_joins(revolt),
                 Timer::Turn(revolt) => self.watch_turn(revolt),
+                Timer::Heed(revolt) => self.heed(revolt),
                 Timer::Housekeeping => self.housekeeping(),
             }
         }
@@ -471,6 +488,7 @@ impl Core {
     }
 
     fn loaded(&mut self, id: u64, answer: Result<Answer, StorageError>) {
+        self.end_loading(id);
         let Some(waiting) = self.waiting.remove(&id) else {
             return;
         };

@@ -7,6 +7,7 @@ use revnet_protocol::{DeviceId, MessageId, RevoltId, StreamId, UserId};
 
 use crate::command::{Notice, Place};
 use crate::core::Core;
+use crate::purse::SIGNATURE;
 
 /// Most chains in one acknowledgement.
 const MAX_CHAINS: usize = 4096;
@@ -54,6 +55,9 @@ impl Core {
     pub(crate) fn held(&mut self, peer: DeviceId, held: &Held) {
         if held.chains.len() > MAX_CHAINS || held.holder != peer || !held.is_signed() {
             return self.blame(peer, "sent a false acknowledgement");
+        }
+        if !self.pays(peer, SIGNATURE + held.chains.len() as u64) {
+            return;
         }
         let me = self.device();
         for (stream, device, seq, id) in &held.chains {

@@ -114,6 +114,11 @@ pub enum Effect {
         /// Encoded frame.
         bytes: Vec<u8>,
     },
+    /// A peer has proven to share a revolt: it may send more than a stranger, as long as its link stands.
+    Trust {
+        /// Whom.
+        peer: DeviceId,
+    },
     /// Gossip under a topic.
     Gossip {
         /// The topic.
@@ -154,6 +159,15 @@ pub enum Effect {
     Disconnect {
         /// Whom.
         peer: DeviceId,
+        /// For the log.
+        reason: &'static str,
+    },
+    /// Close all connections to a peer that broke the rules, and take none for a while.
+    Ban {
+        /// Whom.
+        peer: DeviceId,
+        /// For how long, in nanoseconds.
+        period: Mono,
         /// For the log.
         reason: &'static str,
     },

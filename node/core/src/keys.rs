@@ -17,6 +17,7 @@ use crate::chain::Waiting;
 use crate::core::{Core, Timer};
 use crate::io::SECOND;
 use crate::mutant::{Mutant, is_active, is_asked_again};
+use crate::purse::SIGNATURE;
 use crate::revolt::{Revolt, secret_key};
 use crate::storage::{Space, Write};
 
@@ -292,6 +293,9 @@ impl Core {
         if key_ids.len() > MAX_ASKED {
             return self.blame(peer, "asked for too many keys");
         }
+        if !self.pays(peer, 2 * SIGNATURE * key_ids.len() as u64) {
+            return;
+        }
         let known = &self.revolts[&revolt];
         let mut chunks = Vec::new();
         for key_id in key_ids
@@ -323,6 +327,9 @@ impl Core {
         let mut own: Vec<HpkeSecret> = vec![self.me.keys.hpke().clone()];
         if let Some(joining) = &known.joining {
             own.push(InviteSecret::from_seed(joining.seed).hpke().clone());
+        }
+        if !self.pays(peer, SIGNATURE * chunks.len().min(MAX_ASKED) as u64) {
+            return;
         }
         let wanted = self.wanted_keys(&revolt);
         let proved = self

@@ -1,6 +1,6 @@
 //! A link from its first frame to its last: greeting, proving which revolts are shared, blame.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use revnet_protocol::epoch::{MeetSecret, Tag};
 use revnet_protocol::frame::{Frame, LINK_VERSION, Refusal};
@@ -9,11 +9,13 @@ use revnet_protocol::invite::knock_digest;
 use revnet_protocol::{DeviceId, InviteId, InviteSecret, RevoltId, Signature, StreamId, UserId};
 
 use crate::command::Notice;
-use crate::core::{ANTI_ENTROPY, Core, GOSSIP_SETTLES, Timer};
+use crate::core::{ANTI_ENTROPY, Core, GOSSIP_SETTLES, Timer, Waiting};
 use crate::fork::Suspect;
-use crate::io::{Effect, SECOND};
+use crate::io::{Effect, Mono, SECOND};
 use crate::keys::AskedKeys;
 use crate::pull::Pull;
+use crate::purse::{LINK, SIGNATURE};
+use crate::storage::Query;
 
 /// How far serving a peer has come.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,11 @@ pub(crate) struct Serving {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) relayed: bool,
+    since: Mono,
+    /// Where the peer was reached.
+    address: Option<String>,
+    /// The peer has proven to share a revolt by a secret of it.
+    pub(crate) is_trusted: bool,
     nonce: [u8; 32],
     their_nonce: Option<[u8; 32]>,
     pub(crate) clock_offset_ms: Option<i64>,
@@ -39,6 +46,8 @@ pub(crate) struct Link {
     pub(crate) serving: BTreeMap<RevoltId, Serving>,
     /// Questions to the store that the peer caused and that are open.
     pub(crate) loads: usize,
+    /// Those of them that wait for their turn.
+    pub(crate) later: VecDeque<(Query, Waiting)>,
     /// Revolts of which all acts that the peer has were pulled once.
     pub(crate) heard: BTreeSet<RevoltId>,
     /// Revolts in which everything the peer has was pulled once.
@@ -66,8 +75,12 @@ impl Link {
 const PROOFS_STEP: usize = 16;
 /// How far peers move the own clock at most, in milliseconds.
 const MAX_CORRECTION_MS: i64 = 60 * 60 * 1000;
-/// Most proofs in one frame.
-const MAX_PROOFS: usize = 40_000;
+/// Most proofs in one frame, so that it is no larger than strangers may send.
+const MAX_PROOFS: usize = 2048;
+/// Most frames of proofs: 2,000 revolts and what their members meet by.
+const MAX_PROVES: usize = 64;
+/// How long somebody who shares nothing may keep a link.
+const SHARES_WITHIN: Mono = 30 * SECOND;
 
 impl Core {
     /// Compares notes with a peer again in a moment: what is said while gossip finds its ways is said past one of the
@@ -88,6 +101,9 @@ impl Core {
         let nonce = self.random();
         let link = Link {
             relayed,
+            since: self.now(),
+            address,
+            is_trusted: false,
             nonce,
             their_nonce: None,
             clock_offset_ms: None,
@@ -96,13 +112,17 @@ impl Core {
             pulls: BTreeMap::new(),
             serving: BTreeMap::new(),
             loads: 0,
+            later: VecDeque::new(),
             heard: BTreeSet::new(),
             synced: BTreeSet::new(),
             asked_keys: BTreeMap::new(),
             searched: BTreeSet::new(),
         };
         self.links.insert(peer, link);
-        self.dialled(peer, address);
+        if !self.pays(peer, LINK) {
+            return;
+        }
+        self.dialled(&peer);
         self.compare_soon(peer);
         let unix_ms = self.machine_ms();
         self.send(
@@ -136,13 +156,16 @@ impl Core {
 
     /// Ends a link whose peer broke the rules, and stays away from it for a while.
     pub(crate) fn blame(&mut self, peer: DeviceId, reason: &'static str) {
-        self.ban(peer);
-        self.effect(Effect::Disconnect { peer, reason });
+        self.ban(peer, reason);
         self.link_down(peer);
     }
 
     pub(crate) fn frame(&mut self, peer: DeviceId, bytes: &[u8]) {
         if !self.links.contains_key(&peer) {
+            return;
+        }
+        let cost = Self::frame_cost(bytes.len());
+        if !self.pays(peer, cost) {
             return;
         }
         let Ok(frame) = Frame::decode(bytes) else {
@@ -272,7 +295,10 @@ impl Core {
             .map(|secret| secret.meet().proof(&me, &peer, &mine, &theirs))
             .collect();
         self.fill_up(&mut proofs);
-        self.send(peer, &Frame::Prove { proofs });
+        for part in proofs.chunks(MAX_PROOFS).take(MAX_PROVES) {
+            let proofs = part.to_vec();
+            self.send(peer, &Frame::Prove { proofs });
+        }
     }
 
     fn fill_up(&mut self, proofs: &mut Vec<Tag>) {
@@ -280,7 +306,6 @@ impl Core {
             proofs.push(Tag(self.random()));
         }
         proofs.sort_unstable();
-        proofs.truncate(MAX_PROOFS);
     }
 
     /// Answers a knock: whoever holds the invite sees that it came to the right door.
@@ -311,6 +336,14 @@ impl Core {
         let Some((mine, theirs)) = self.nonces(&peer) else {
             return;
         };
+        if proofs.len() > MAX_PROOFS {
+            return self.blame(peer, "proved too much at once");
+        }
+        let secrets = self.revolts.values().map(|r| r.meeting_secrets().len());
+        let cost = (secrets.sum::<usize>() + proofs.len()) / 3;
+        if !self.pays(peer, cost as u64) {
+            return;
+        }
         let (me, proofs): (_, BTreeSet<Tag>) = (self.device(), proofs.iter().copied().collect());
         let said = |meet: &MeetSecret| proofs.contains(&meet.proof(&peer, &me, &theirs, &mine));
         let shared: Vec<_> = self
@@ -330,6 +363,7 @@ impl Core {
             .map(|revolt| revolt.id)
             .collect();
         for revolt in shared {
+            self.trust(peer);
             let first = self
                 .links
                 .get_mut(&peer)
@@ -342,10 +376,30 @@ impl Core {
         }
     }
 
+    /// A peer has business here: it may send and cost more, and is found again where it was.
+    fn trust(&mut self, peer: DeviceId) {
+        let Some(link) = self.links.get_mut(&peer).filter(|link| !link.is_trusted) else {
+            return;
+        };
+        link.is_trusted = true;
+        let address = link.address.take();
+        self.purses.remove(&peer);
+        self.remember_address(peer, address);
+        self.effect(Effect::Trust { peer });
+    }
+
     fn knock(&mut self, peer: DeviceId, proof: Tag, signature: &Signature) {
         let Some((mine, theirs)) = self.nonces(&peer) else {
             return;
         };
+        let invites = self
+            .revolts
+            .values()
+            .map(|r| r.authority.state().invites.len());
+        let cost = SIGNATURE + invites.sum::<usize>() as u64;
+        if !self.pays(peer, cost) {
+            return;
+        }
         let me = self.device();
         let now = self.unix_ms();
         let digest = knock_digest(&peer, &me, &theirs, &mine);
@@ -458,6 +512,12 @@ impl Core {
         if link.their_nonce.is_none() {
             // A peer that never greets holds a place for nothing.
             return self.blame(peer, "never greeted");
+        }
+        if link.proved.is_empty()
+            && self.now() >= link.since + SHARES_WITHIN
+            && !self.revolts.values().any(|r| r.joining.is_some())
+        {
+            return self.part_from(peer, "shares nothing with this node");
         }
         let shared: Vec<_> = link.proved.iter().copied().collect();
         if let Some(link) = self.links.get_mut(&peer) {

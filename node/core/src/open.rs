@@ -197,7 +197,7 @@ impl Core {
             return;
         };
         revolt.reopening = false;
-        let mut progressed = false;
+        let (mut progressed, mut was_full) = (false, false);
         let mut gathered = Gathered::default();
         for bytes in envelopes {
             let Ok(envelope) = Envelope::decode(&bytes) else {
@@ -215,10 +215,16 @@ impl Core {
                 self.open(id, (stream, key), envelope_id, envelope, &mut gathered);
                 gathered.touched.insert((stream, key));
                 let chain = self.streams[&stream].chain(&key);
-                progressed |= chain.is_some_and(|chain| chain.opened >= seq);
+                let is_read = chain.is_some_and(|chain| chain.opened >= seq);
+                progressed |= is_read;
+                let known = self.streams.get_mut(&stream).expect("looked up above");
+                was_full |= is_read && known.full.remove(&key);
             }
         }
         self.finish(id, gathered);
+        if was_full {
+            self.was_full(id);
+        }
         if progressed {
             self.reopen(id);
             // Words wait for the end of the own chain to be read.
@@ -283,7 +289,7 @@ impl Revolt {
 }
 
 /// The one change of an envelope, if it is in its one form.
-fn read_change(envelope: &Envelope, secret: &EpochSecret) -> Option<Checked> {
+pub(crate) fn read_change(envelope: &Envelope, secret: &EpochSecret) -> Option<Checked> {
     let header = &envelope.header;
     let change = envelope.open_change(secret).ok()?;
     let expected = Expected {

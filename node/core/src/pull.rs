@@ -92,6 +92,9 @@ impl Core {
         if !splits.iter().all(|split| split.range.is_valid()) {
             return self.blame(peer, "compared what is no range");
         }
+        if !self.pays(peer, 10 * splits.len() as u64) {
+            return;
+        }
         let mut differing = Vec::new();
         for Split { range, children } in splits {
             let Some(theirs) = children else {
@@ -230,7 +233,9 @@ impl Core {
         for (stream, author) in chains {
             if from.is_none_or(|(of, first, _)| (stream, author) >= (of, first)) {
                 let known = &self.streams[&stream];
-                tips.entry(stream).or_default().extend(known.marks(&author));
+                let marks = known.marks(&author).into_iter();
+                let marks = marks.map(|tip| self.told(revolt, &stream, &author, tip));
+                tips.entry(stream).or_default().extend(marks);
             }
         }
         let tips = tips.into_iter();

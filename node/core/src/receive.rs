@@ -9,13 +9,17 @@ use revnet_protocol::{DeviceId, EnvelopeId, Event, MessageId, RevoltId, StreamId
 use crate::chain::{Branch, Chain, Seat, branch_name};
 use crate::command::{Notice, Place};
 use crate::core::{ACKNOWLEDGE_AFTER, Core, Timer, Waiting};
-use crate::io::{Effect, Verdict};
+use crate::io::{Effect, MILLI, Mono, Verdict};
 use crate::mutant::{Mutant, is_active};
-use crate::serve::STRETCH_BYTES;
+use crate::purse::SIGNATURE;
+use crate::serve::{MAX_RUNS, STRETCH_BYTES};
 use crate::storage::{Query, RowKind, Space, Write};
 
 /// More new messages than this in one answer are announced as growth, not one by one.
 const ANNOUNCE: usize = 16;
+
+/// How often announced growth of a revolt is heeded, and one more is passed on.
+const HEED_EVERY: Mono = 250 * MILLI;
 
 /// Where the name of the store is, when it isn't the one that it was made with.
 pub(crate) const STORE_ID: &[u8] = b"store";
@@ -32,6 +36,13 @@ enum Placed {
     Gap,
     /// The author signed another envelope for the same place, or for one before it.
     Parted,
+}
+
+impl Placed {
+    /// Whether the envelope would be kept.
+    fn is_taken(&self) -> bool {
+        matches!(self, Self::New(_) | Self::Beside(_))
+    }
 }
 
 /// What opening gave, gathered over a batch.
@@ -52,6 +63,13 @@ impl Core {
             .get(&peer)
             .is_some_and(|link| link.proved.contains(&revolt));
         if !allowed || !self.revolts.contains_key(&revolt) {
+            return;
+        }
+        let cost = SIGNATURE * runs.len() as u64;
+        if runs.len() > MAX_RUNS {
+            return self.blame(peer, "sent too much at once");
+        }
+        if !self.pays(peer, cost) {
             return;
         }
         let mut gathered = Gathered::default();
@@ -83,7 +101,14 @@ impl Core {
                 continue;
             }
             for at in 0..envelopes.len() {
-                match self.place(stream, &envelopes[at]) {
+                let placed = self.place(stream, &envelopes[at]);
+                if placed.is_taken()
+                    && self.is_beyond_quota(&peer, &revolt, &stream, &envelopes[at])
+                {
+                    self.note_beyond_quota(peer, revolt, stream, envelopes[at].header().device);
+                    break;
+                }
+                match placed {
                     Placed::New(key) => {
                         let authentic = envelopes[at].clone();
                         self.take(revolt, stream, key, authentic, &mut gathered);
@@ -115,6 +140,9 @@ impl Core {
             pull.took |= took;
             pull.answers |= is_news;
         }
+        if took {
+            self.earns(peer, cost);
+        }
         if is_news {
             self.brought(peer, revolt);
         }
@@ -123,6 +151,23 @@ impl Core {
             self.find_fork(peer, revolt, stream, envelopes);
         }
         self.ask_for_keys(peer, revolt);
+    }
+
+    /// Something isn't kept now. Of a stranger it may be asked for again at once; of an author whose chain is full not
+    /// before it can be read on.
+    fn note_beyond_quota(
+        &mut self,
+        peer: DeviceId,
+        revolt: RevoltId,
+        stream: StreamId,
+        device: DeviceId,
+    ) {
+        let known = self.streams.get_mut(&stream).expect("looked up by place");
+        if known.channel.is_some() {
+            known.full.insert(device);
+        } else {
+            self.note_dropped(peer, revolt);
+        }
     }
 
     pub(crate) fn note_dropped(&mut self, peer: DeviceId, revolt: RevoltId) {
@@ -226,6 +271,7 @@ impl Core {
         let header = authentic.header();
         let (device, seq, id) = (header.device, header.seq, authentic.id());
         let envelope = authentic.into_envelope();
+        self.count_stranger(&revolt, &stream, &envelope);
         let known = self.streams.get_mut(&stream);
         let known = known.expect("callers looked the stream up");
         known.seat(id, key, seq);
@@ -347,6 +393,10 @@ impl Core {
     }
 
     pub(crate) fn gossip(&mut self, peer: DeviceId, topic: &str, bytes: &[u8], token: u64) {
+        if !self.pays(peer, SIGNATURE) {
+            let verdict = Verdict::Ignore;
+            return self.effect(Effect::Verdict { token, verdict });
+        }
         let verdict = match (self.topics.get(topic).copied(), Gossip::decode(bytes)) {
             (None, _) => Verdict::Ignore,
             (Some(_), Err(_)) => Verdict::Reject,
@@ -356,6 +406,10 @@ impl Core {
             (Some(revolt), Ok(Gossip::Advance(chains))) => self.advanced(peer, revolt, &chains),
         };
         self.effect(Effect::Verdict { token, verdict });
+        if verdict == Verdict::Reject {
+            // Everybody looks before they pass something on.
+            self.blame(peer, "passed on gossip that is false");
+        }
     }
 
     fn gossiped(&mut self, peer: DeviceId, revolt: RevoltId, envelope: Envelope) -> Verdict {
@@ -368,7 +422,12 @@ impl Core {
             return Verdict::Ignore;
         }
         let mut gathered = Gathered::default();
-        match self.place(stream, &authentic) {
+        let placed = self.place(stream, &authentic);
+        if placed.is_taken() && self.is_beyond_quota(&peer, &revolt, &stream, &authentic) {
+            self.note_beyond_quota(peer, revolt, stream, device);
+            return Verdict::Ignore;
+        }
+        match placed {
             Placed::New(key) => self.take(revolt, stream, key, authentic, &mut gathered),
             Placed::Beside(name) => {
                 self.part(stream, name, &authentic, &mut gathered);
@@ -411,8 +470,25 @@ impl Core {
         if !behind {
             return Verdict::Ignore;
         }
-        self.pull_soon(peer, revolt);
+        // Nobody signs it, so it may be about what nobody has.
+        let now = self.now();
+        let heeded = self.heeded.get(&revolt).copied();
+        match heeded.map_or(0, |at| (at + HEED_EVERY).saturating_sub(now)) {
+            0 => {
+                self.heeded.insert(revolt, now);
+                self.pull_soon(peer, revolt);
+            }
+            _ if self.is_armed(Timer::Heed(revolt)) => return Verdict::Ignore,
+            later => self.arm(Timer::Heed(revolt), later),
+        }
         Verdict::Accept
+    }
+
+    /// Pulls what was announced a moment ago.
+    pub(crate) fn heed(&mut self, revolt: RevoltId) {
+        let now = self.now();
+        self.heeded.insert(revolt, now);
+        self.pull_from_all(revolt);
     }
 
     /// Pulls from whoever showed that there is more, or, if that peer isn't linked, from everybody.

@@ -485,6 +485,7 @@ impl Core {
         }
         self.summaries.remove(&id);
         self.turns.remove(&id);
+        self.heeded.remove(&id);
         self.drop_topics(id);
         self.store(writes, None);
         if !revolt.record.leaving {

@@ -1,6 +1,7 @@
 //! Serving: what a peer asks for of a revolt, by cursor, by ranges that differ, by what it has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use revnet_protocol::envelope::{Envelope, Run};
 use revnet_protocol::frame::{Cursor, Fingerprint, Frame, Refusal, Stop, Tip};
@@ -12,6 +13,7 @@ use crate::core::{Core, Waiting};
 use crate::fork::Suspect;
 use crate::inventory::FEW;
 use crate::mutant::{Mutant, is_active};
+use crate::purse::LOAD;
 use crate::storage::Query;
 
 /// How many stored bytes go into one answer. Runs are smaller than what is stored, so a frame holds them.
@@ -19,7 +21,11 @@ const SERVE_BYTES: usize = 384 * 1024;
 /// How far an answer is stretched to reach an envelope with a signature.
 pub(crate) const STRETCH_BYTES: usize = 1024 * 1024;
 /// Questions to the store that one peer may cause at the same time.
-const MAX_LOADS: usize = 64;
+const MAX_LOADS: usize = 32;
+/// Questions of all peers that are put to the store at the same time: own words wait behind them.
+const AT_ONCE: usize = 4;
+/// Most runs in one frame: each has a signature to be verified, and others wait meanwhile.
+pub(crate) const MAX_RUNS: usize = 256;
 /// Most questions in one frame.
 pub(crate) const MAX_QUESTIONS: usize = 4096;
 /// Most questions in one frame that are answered by fingerprints: the answer has to fit into a frame.
@@ -163,6 +169,9 @@ impl Core {
             || !questions.windows(2).all(ends)
         {
             return self.blame(peer, "asked too much at once");
+        }
+        if !self.pays(peer, 2 * questions.len() as u64) {
+            return;
         }
         let mut splits = Vec::new();
         let mut asked: BTreeMap<StreamId, (BTreeSet<DeviceId>, Vec<Tip>)> = BTreeMap::new();
@@ -351,7 +360,7 @@ impl Core {
         let mut size = 0;
         for run in runs {
             let more = run.stored_size();
-            if !part.is_empty() && size + more > STRETCH_BYTES {
+            if !part.is_empty() && (size + more > STRETCH_BYTES || part.len() >= MAX_RUNS) {
                 let runs = std::mem::take(&mut part);
                 self.send(peer, &Frame::Runs { revolt, runs });
                 size = 0;
@@ -368,19 +377,49 @@ impl Core {
     /// Asks the store something for a peer, unless the peer has too many questions open.
     fn load_for(&mut self, peer: DeviceId, revolt: RevoltId, query: Query, then: Waiting) {
         if self.may_load_for(&peer) {
-            self.load(query, then);
-            return;
+            let link = self.links.get_mut(&peer).expect("who may has a link");
+            link.later.push_back((query, then));
+            return self.load_next();
         }
-        self.refuse(peer, revolt, Refusal::Busy);
+        if self.links.contains_key(&peer) {
+            self.refuse(peer, revolt, Refusal::Busy);
+        }
+    }
+
+    /// Puts the next questions of peers to the store, in turn.
+    fn load_next(&mut self) {
+        while self.loading.len() < AT_ONCE {
+            let waits = |(_, link): &(&DeviceId, &crate::link::Link)| !link.later.is_empty();
+            let last = self.last_loaded;
+            let mut after = self.links.range((Excluded(last), Unbounded));
+            let next = after.find(waits).or_else(|| self.links.iter().find(waits));
+            let Some(peer) = next.map(|(peer, _)| *peer) else {
+                return;
+            };
+            self.last_loaded = peer;
+            let link = self.links.get_mut(&peer).expect("found above");
+            let (query, then) = link.later.pop_front().expect("something waits");
+            let id = self.load(query, then);
+            self.loading.insert(id);
+        }
+    }
+
+    /// The store has answered: if it was for a peer, another one has its turn.
+    pub(crate) fn end_loading(&mut self, id: u64) {
+        if self.loading.remove(&id) {
+            self.load_next();
+        }
     }
 
     /// Whether a linked peer may cause one more question to the store; counts it.
     pub(crate) fn may_load_for(&mut self, peer: &DeviceId) -> bool {
-        let link = self
-            .links
-            .get_mut(peer)
-            .filter(|link| link.loads < MAX_LOADS);
-        link.map(|link| link.loads += 1).is_some()
+        let few = |link: &crate::link::Link| link.loads < MAX_LOADS;
+        if !self.links.get(peer).is_some_and(few) || !self.pays(*peer, LOAD) {
+            return false;
+        }
+        let link = self.links.get_mut(peer).expect("looked up above");
+        link.loads += 1;
+        true
     }
 
     pub(crate) fn loaded_for(&mut self, peer: &DeviceId) {

@@ -50,6 +50,9 @@ const FAR: Duration = Duration::from_secs(3600);
 /// Circuits to one peer: the one that carries the link, and one to punch holes from.
 const MAX_CIRCUITS: usize = 2;
 
+/// Peers that are refused at a time.
+const MAX_BLOCKED: usize = 4096;
+
 /// Longest error text that is passed on.
 const ERROR_CHARS: usize = 600;
 
@@ -88,6 +91,7 @@ pub fn start(config: &NetConfig) -> Result<(NetHandle, mpsc::Receiver<NetEvent>)
         dials: HashMap::new(),
         failed_pings: HashMap::new(),
         topics: BTreeSet::new(),
+        blocked: HashMap::new(),
     };
     actor.begin(config);
     tokio::spawn(actor.run(orders));
@@ -118,6 +122,8 @@ struct Actor {
     failed_pings: HashMap<ConnectionId, u32>,
     ping_failures: u32,
     topics: BTreeSet<String>,
+    /// Refused peers, and until when.
+    blocked: HashMap<PeerId, Instant>,
 }
 
 impl Actor {
@@ -193,7 +199,8 @@ impl Actor {
     }
 
     fn deadline(&self) -> Instant {
-        let due = [self.links.deadline(), self.relays.deadline()]
+        let unblocked = self.blocked.values().min().copied();
+        let due = [self.links.deadline(), self.relays.deadline(), unblocked]
             .into_iter()
             .flatten()
             .min();
@@ -203,6 +210,10 @@ impl Actor {
     /// Does what is due. Each step moves its deadline, so this ends.
     fn run_due(&mut self) {
         let now = Instant::now();
+        let over = self.blocked.iter().filter(|(_, until)| **until <= now);
+        for peer in over.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.unblock(peer);
+        }
         while let Some(action) = self.links.poll(now) {
             self.act(Some(action));
         }
@@ -232,24 +243,15 @@ impl Actor {
             NetCommand::Send { peer, link, frame } => {
                 self.links.send(&peer_id(&peer), link, frame);
             }
+            NetCommand::Trust { peer, link } => self.links.trust(&peer_id(&peer), link),
             NetCommand::Dial { peer, addresses } => self.dial(peer_id(&peer), addresses),
             NetCommand::DialAddress { address } => self.dial_address(address),
             NetCommand::Disconnect { peer, reason } => {
                 let action = self.links.part(&peer_id(&peer), reason);
                 self.act(action);
             }
-            NetCommand::Block { peer } => {
-                self.swarm
-                    .behaviour_mut()
-                    .blocked
-                    .block_peer(peer_id(&peer));
-            }
-            NetCommand::Unblock { peer } => {
-                self.swarm
-                    .behaviour_mut()
-                    .blocked
-                    .unblock_peer(peer_id(&peer));
-            }
+            NetCommand::Block { peer, period } => self.block(peer_id(&peer), period),
+            NetCommand::Unblock { peer } => self.unblock(peer_id(&peer)),
             NetCommand::AddRelay { relay } => self.add_relay(relay),
             NetCommand::RemoveRelay { peer } => self.remove_relay(peer_id(&peer)),
             NetCommand::AddExternal { address } => self.add_external(address),
@@ -302,6 +304,22 @@ impl Actor {
             }
             NetCommand::Shutdown => unreachable!("handled by the loop"),
         }
+    }
+
+    fn block(&mut self, peer: PeerId, period: Duration) {
+        self.swarm.behaviour_mut().blocked.block_peer(peer);
+        self.blocked.insert(peer, Instant::now() + period);
+        // Whoever makes up many peers gets the first of them free again, not the memory of this node.
+        if self.blocked.len() > MAX_BLOCKED
+            && let Some((first, _)) = self.blocked.iter().min_by_key(|(_, until)| **until)
+        {
+            self.unblock(*first);
+        }
+    }
+
+    fn unblock(&mut self, peer: PeerId) {
+        self.swarm.behaviour_mut().blocked.unblock_peer(peer);
+        self.blocked.remove(&peer);
     }
 
     fn dial(&mut self, peer: PeerId, mut addresses: Vec<Multiaddr>) {

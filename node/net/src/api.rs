@@ -7,7 +7,7 @@ use libp2p::{Multiaddr, PeerId, gossipsub};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{PeerKey, RelayAddress};
+use crate::{PeerKey, RelayAddress, Room};
 
 /// An order for the swarm task. None of them fails by itself: what comes of it is an event.
 #[derive(Debug)]
@@ -45,10 +45,20 @@ pub enum NetCommand {
         /// Why, for the log and the `LinkDown`; the peer doesn't see it.
         reason: String,
     },
-    /// Refuses a peer: closes its connections and accepts none until `Unblock`.
+    /// Lets a peer send larger frames, and more of them at a time, as long as this link stands: it has shown that it
+    /// has business here.
+    Trust {
+        /// Whose link.
+        peer: PeerKey,
+        /// Which one: from its `LinkUp`.
+        link: LinkId,
+    },
+    /// Refuses a peer: closes its connections at once and accepts none for a while, or until `Unblock`.
     Block {
         /// Whom.
         peer: PeerKey,
+        /// For how long.
+        period: Duration,
     },
     /// Ends `Block`.
     Unblock {
@@ -180,6 +190,9 @@ pub enum DownReason {
         /// [`crate::MAX_FRAME`].
         limit: usize,
     },
+    /// The peer began a frame and didn't go on with it.
+    #[error("the peer sends too slowly")]
+    Stalled,
     /// A better path exists; the next `LinkUp` follows.
     #[error("moved to a better path")]
     Moved,
@@ -234,6 +247,8 @@ pub enum NetEvent {
         peer: PeerKey,
         /// Opaque.
         bytes: Bytes,
+        /// What it takes up; to be kept until the frame has been dealt with.
+        room: Room,
     },
     /// A `Dial` or `DialAddress` came to nothing.
     DialFailed {

@@ -69,13 +69,21 @@ pub struct Limits {
     pub connections: u32,
     /// Established connections of one peer.
     pub per_peer: u32,
+    /// Connections from outside from one IPv4 address, or from one IPv6 network of 64 bits.
+    pub per_address: u32,
     /// Resident memory of the process above which no new connection is accepted; `None`: no such limit.
     pub memory_bytes: Option<usize>,
     /// Frames waiting to be written to one link; one more closes the link as slow.
     pub link_queue_frames: usize,
     /// Bytes waiting to be written to one link; more close the link as slow.
     pub link_queue_bytes: usize,
-    /// Events waiting for the caller. A waiting frame may hold up to [`crate::MAX_FRAME`] bytes.
+    /// Bytes waiting to be written to all links; more close the one that has most of them.
+    pub outbound_bytes: usize,
+    /// Bytes of frames that trusted peers have on their way to the caller; beyond, their links wait.
+    pub inbound_bytes: usize,
+    /// The same of all other peers, which get room of their own.
+    pub stranger_bytes: usize,
+    /// Events waiting for the caller.
     pub event_queue: usize,
     /// Commands waiting for the swarm task.
     pub command_queue: usize,
@@ -89,9 +97,13 @@ impl Default for Limits {
             incoming: 768,
             connections: 1024,
             per_peer: 6,
+            per_address: 64,
             memory_bytes: None,
             link_queue_frames: 1024,
-            link_queue_bytes: 16 * link::MAX_FRAME,
+            link_queue_bytes: 8 * link::MAX_FRAME,
+            outbound_bytes: 24 * link::MAX_FRAME,
+            inbound_bytes: 16 * link::MAX_FRAME,
+            stranger_bytes: 4 * link::MAX_FRAME,
             event_queue: 128,
             command_queue: 1024,
         }

@@ -25,6 +25,7 @@
 
 mod actor;
 mod address;
+pub mod address_limit;
 mod announce;
 mod api;
 mod backoff;
@@ -45,7 +46,7 @@ pub use self::{
         NetStatus, RelayStatus, Source, TrySendError, Verdict,
     },
     config::{KadMode, KeepAlive, Limits, NetConfig},
-    link::{LINK_PROTOCOL, MAX_FRAME},
+    link::{LINK_PROTOCOL, MAX_FRAME, MAX_STRANGER_FRAME, Room},
     peer::{PeerKey, peer_id, peer_key},
     swarm::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, MAX_GOSSIP, StartError, learn_server},
 };

@@ -15,7 +15,7 @@ use libp2p::{
 };
 use prometheus_client::registry::Registry;
 
-use crate::{KadMode, KeepAlive, Limits, NetConfig, link};
+use crate::{KadMode, KeepAlive, Limits, NetConfig, address_limit, link};
 
 /// Largest gossip message.
 pub const MAX_GOSSIP: usize = 1 << 20;
@@ -35,6 +35,12 @@ const MAX_PROVIDED_KEYS: usize = 65_536;
 /// Time for a TCP connection or circuit with its encryption; QUIC has its own limit of 5 s.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
+/// Streams that one connection may have at a time: one for the link, and one or two for each protocol of libp2p.
+const MAX_STREAMS: usize = 64;
+
+/// What a peer may send on a QUIC stream before it is read, in bytes: with 100 ms of round trip 5 MB/s.
+const STREAM_WINDOW: u32 = 512 << 10;
+
 /// Addresses of one node in the Kademlia table.
 const MAX_SERVER_ADDRESSES: usize = 8;
 
@@ -46,6 +52,7 @@ pub(crate) type Kad = kad::Behaviour<kad::store::MemoryStore>;
 pub(crate) struct Behaviour {
     // The limits come first: what they refuse, the others never see.
     pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
+    pub(crate) per_address: address_limit::Behaviour,
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: Toggle<memory_connection_limits::Behaviour>,
     pub(crate) link: link::behaviour::Behaviour,
@@ -105,12 +112,15 @@ fn transport(
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(pair)?)
-        .multiplex(yamux::Config::default())
+        .multiplex(multiplexer())
         .timeout(CONNECT_WITHIN)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let mut quic = quic::Config::new(pair);
     quic.max_idle_timeout = u32::try_from(keep_alive.quic_idle.as_millis()).unwrap_or(u32::MAX);
     quic.keep_alive_interval = keep_alive.quic_interval;
+    quic.max_concurrent_stream_limit = u32::try_from(MAX_STREAMS).expect("a constant");
+    quic.max_stream_data = STREAM_WINDOW;
+    quic.max_connection_data = 2 * STREAM_WINDOW;
     let quic = quic::tokio::Transport::new(quic)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let direct = quic
@@ -130,7 +140,7 @@ fn transport(
     let circuits = circuits
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(pair)?)
-        .multiplex(yamux::Config::default())
+        .multiplex(multiplexer())
         .timeout(CONNECT_WITHIN)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let all = circuits
@@ -139,6 +149,12 @@ fn transport(
     let counted = BandwidthTransport::new(all, registry)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     Ok((counted.boxed(), relay))
+}
+
+fn multiplexer() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(MAX_STREAMS);
+    config
 }
 
 fn behaviour(
@@ -155,6 +171,7 @@ fn behaviour(
     };
     Ok(Behaviour {
         blocked: allow_block_list::Behaviour::default(),
+        per_address: address_limit::Behaviour::new(config.limits.per_address),
         limits: connection_limits::Behaviour::new(connection_limits(&config.limits)),
         memory: config
             .limits

@@ -138,6 +138,7 @@ impl Node {
             })
             .await;
         self.links.insert(peer, link);
+        self.tell(NetCommand::Trust { peer, link }).await;
         relayed
     }
 
@@ -151,7 +152,9 @@ impl Node {
 
     async fn frame(&mut self, peer: PeerKey) -> Bytes {
         self.wait("frame", |event| match event {
-            NetEvent::Frame { peer: who, bytes } if *who == peer => Some(bytes.clone()),
+            NetEvent::Frame {
+                peer: who, bytes, ..
+            } if *who == peer => Some(bytes.clone()),
             _ => None,
         })
         .await
@@ -854,7 +857,11 @@ async fn a_blocked_peer_stays_out() {
     let mut a = Node::start(one, TCP, |_| {}).await;
     let mut b = Node::start(other, TCP, |_| {}).await;
     linked(&mut a, &mut b).await;
-    a.tell(NetCommand::Block { peer: b.key() }).await;
+    a.tell(NetCommand::Block {
+        peer: b.key(),
+        period: Duration::from_secs(600),
+    })
+    .await;
     b.down(a.key()).await;
     a.down(b.key()).await;
     a.tell(NetCommand::Unblock { peer: b.key() }).await;

@@ -178,7 +178,9 @@ impl<S: Storage> Local<S> {
                     let result = result.map_err(|error| error.to_string());
                     self.replies.push((id, result));
                 }
-                Effect::Disconnect { reason, .. } => bail!("a node blamed another: {reason}"),
+                Effect::Disconnect { reason, .. } | Effect::Ban { reason, .. } => {
+                    bail!("a node blamed another: {reason}")
+                }
                 _ => {}
             }
         }

@@ -153,7 +153,9 @@ impl Node {
                 Effect::Reply { result, .. } => {
                     self.seen.answer = Some(result.map_err(|error| error.to_string()));
                 }
-                Effect::Disconnect { reason, .. } => bail!("a node blamed another: {reason}"),
+                Effect::Disconnect { reason, .. } | Effect::Ban { reason, .. } => {
+                    bail!("a node blamed another: {reason}")
+                }
                 _ => {}
             }
         }

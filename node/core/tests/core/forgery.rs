@@ -6,7 +6,7 @@ use revnet_protocol::envelope::Envelope;
 use revnet_protocol::frame::{Frame, Gossip};
 use revnet_protocol::{DeviceKeys, EnvelopeId, Hash, KeyId, StreamId};
 
-use crate::home::{Home, join, part, stream};
+use crate::home::{Home, greet, join, part, stream, talk};
 
 /// Splitmix64.
 struct Dice(u64);
@@ -175,6 +175,14 @@ fn nothing_that_was_changed_on_the_way_is_taken() {
             Some(Verdict::Accept),
             "forgery {attempt} was taken"
         );
+        let blamed = !std::mem::take(&mut ben.blamed).is_empty();
+        assert_eq!(
+            blamed,
+            verdict == Some(Verdict::Reject),
+            "forgery {attempt}"
+        );
+        // What many forgers do together costs each of them little.
+        ben.pass(5);
         refused += 1;
     }
     assert!(refused * 10 > attempts() * 9, "most were forgeries");
@@ -204,6 +212,11 @@ fn what_is_not_authentic_makes_nobody_ask_around() {
     let bytes = Gossip::Envelope(Box::new(of_stranger.clone())).encode();
     assert_eq!(ben.hear(&ada, &topic, bytes), Some(Verdict::Reject));
     assert_eq!(ben.frames_out(), []);
+    assert_eq!(ben.blamed.len(), 1);
+    ben.pass(301_000);
+    greet(&mut ada, &mut ben);
+    talk(&mut ada, &mut ben);
+    ben.frames_out();
     // Whoever signed it may have come by acts that aren't here yet.
     of_stranger.signature = Some(stranger.sign(&of_stranger.header.id().0));
     let bytes = Gossip::Envelope(Box::new(of_stranger)).encode();

@@ -325,7 +325,9 @@ impl Home {
                     Ok(reply) => self.replies.push((id, reply)),
                     Err(error) => self.refused.push((id, error.to_string())),
                 },
-                Effect::Disconnect { peer, reason } => self.blamed.push((peer, reason)),
+                Effect::Disconnect { peer, reason } | Effect::Ban { peer, reason, .. } => {
+                    self.blamed.push((peer, reason));
+                }
                 Effect::Notice(Notice::Message { message, .. }) => self.told.push(*message),
                 Effect::Gossip { topic, bytes } => self.gossiped.push((topic, bytes)),
                 Effect::Verdict { verdict, .. } => self.verdict = Some(verdict),

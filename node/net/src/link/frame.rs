@@ -3,32 +3,46 @@
 //! A `u32` in network order is the length of the frame that follows it, or, all ones, the mark of a beat: four more
 //! bytes say in milliseconds how often the sender wants to hear from us.
 
-use std::{io, sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, io::BufWriter};
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
-use super::{MAX_FRAME, beat::Paces, task::LinkStats};
+use super::{
+    MAX_FRAME,
+    beat::Paces,
+    room::{Gate, Room},
+    task::LinkStats,
+};
 use crate::DownReason;
 
 /// Enough for hundreds of small frames in one system call.
-pub(crate) const BUFFER: usize = 64 << 10;
+pub(crate) const BUFFER: usize = 16 << 10;
 
 const BEAT: u32 = u32::MAX;
 
+/// A frame that was begun has to come at this rate, in bytes a second; the first seconds are free.
+const SLOWEST_RATE: u64 = 16 << 10;
+const FIRST_SECONDS: u64 = 5;
+
 /// What a peer said.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Incoming {
-    Frame(Bytes),
+    Frame(Bytes, Room),
     /// It is there, and wants to hear from us this often.
     Beat(Duration),
 }
 
-pub(crate) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Result<Incoming, DownReason> {
+/// Reads one frame, once there is room for it.
+pub(crate) async fn read(
+    reader: &mut (impl AsyncRead + Unpin),
+    gate: &mut Gate,
+) -> Result<Incoming, DownReason> {
     let word = read_word(reader).await?;
     if word == BEAT {
         let millis = read_word(reader).await?;
@@ -41,17 +55,18 @@ pub(crate) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Result<Incomi
             limit: MAX_FRAME,
         });
     }
+    let room = gate.room(length).await?;
     // Grows with what arrives, so that an announced length alone costs nothing.
     let mut frame = Vec::with_capacity(length.min(BUFFER));
-    reader
-        .take(length as u64)
-        .read_to_end(&mut frame)
+    let within = Duration::from_secs(FIRST_SECONDS + length as u64 / SLOWEST_RATE);
+    timeout(within, reader.take(length as u64).read_to_end(&mut frame))
         .await
+        .map_err(|_| DownReason::Stalled)?
         .map_err(|error| lost(&error))?;
     if frame.len() < length {
         return Err(DownReason::Closed);
     }
-    Ok(Incoming::Frame(frame.into()))
+    Ok(Incoming::Frame(frame.into(), room))
 }
 
 async fn read_word(reader: &mut (impl AsyncRead + Unpin)) -> Result<u32, DownReason> {
@@ -110,7 +125,7 @@ async fn write_frame(
     let length = u32::try_from(frame.len()).expect("the queue takes no frame over MAX_FRAME");
     writer.write_all(&length.to_be_bytes()).await?;
     writer.write_all(frame).await?;
-    stats.queued.fetch_sub(frame.len(), Ordering::Relaxed);
+    stats.unqueue(frame.len());
     stats
         .bytes_out
         .fetch_add(u64::from(length) + 4, Ordering::Relaxed);
@@ -125,23 +140,31 @@ async fn write_beat(writer: &mut (impl AsyncWrite + Unpin), wanted: Duration) ->
 
 #[cfg(test)]
 mod tests {
-    use futures::executor::block_on;
     use tokio::sync::watch;
 
     use super::*;
 
-    fn read_all(mut bytes: &[u8]) -> (Vec<Incoming>, DownReason) {
+    #[derive(Debug, PartialEq, Eq)]
+    enum Said {
+        Frame(Bytes),
+        Beat(Duration),
+    }
+
+    #[tokio::main(flavor = "current_thread")]
+    async fn read_all(mut bytes: &[u8]) -> (Vec<Said>, DownReason) {
         let mut read_so_far = Vec::new();
+        let mut gate = Gate::open();
         loop {
-            match block_on(read(&mut bytes)) {
-                Ok(incoming) => read_so_far.push(incoming),
+            match read(&mut bytes, &mut gate).await {
+                Ok(Incoming::Frame(bytes, _)) => read_so_far.push(Said::Frame(bytes)),
+                Ok(Incoming::Beat(pace)) => read_so_far.push(Said::Beat(pace)),
                 Err(reason) => return (read_so_far, reason),
             }
         }
     }
 
-    fn frame(bytes: &'static [u8]) -> Incoming {
-        Incoming::Frame(Bytes::from_static(bytes))
+    fn frame(bytes: &'static [u8]) -> Said {
+        Said::Frame(Bytes::from_static(bytes))
     }
 
     #[test]
@@ -150,7 +173,7 @@ mod tests {
         let expected = vec![
             frame(b"abc"),
             frame(b""),
-            Incoming::Beat(Duration::from_secs(1)),
+            Said::Beat(Duration::from_secs(1)),
             frame(b"x"),
         ];
         assert_eq!(read_all(bytes), (expected, DownReason::Closed));
@@ -178,7 +201,7 @@ mod tests {
         let mut largest = limit.to_be_bytes().to_vec();
         largest.resize(4 + MAX_FRAME, 1);
         assert!(
-            matches!(&read_all(&largest).0[..], [Incoming::Frame(frame)] if frame.len() == MAX_FRAME)
+            matches!(&read_all(&largest).0[..], [Said::Frame(frame)] if frame.len() == MAX_FRAME)
         );
     }
 
@@ -188,7 +211,7 @@ mod tests {
         let (_own, own) = watch::channel(Duration::from_secs(5));
         let stats = LinkStats::default();
         for text in ["ab", ""] {
-            stats.queued.fetch_add(text.len(), Ordering::Relaxed);
+            stats.queue(text.len());
             sender.send(Bytes::from(text)).await.expect("has room");
         }
         drop(sender);

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    MAX_FRAME,
+    MAX_FRAME, Rooms,
     behaviour::OpenError,
     task::{How, LinkStats, LinkTask, Stop},
 };
@@ -67,6 +70,7 @@ struct Running {
     /// `None` once the link has been told to end.
     control: Option<(mpsc::Sender<Bytes>, oneshot::Sender<Stop>)>,
     stats: Arc<LinkStats>,
+    trusted: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -90,6 +94,9 @@ pub(crate) struct LinkTable {
     limits: Limits,
     events: mpsc::Sender<NetEvent>,
     pace: watch::Sender<Duration>,
+    rooms: Rooms,
+    /// Bytes that wait to be written to all links.
+    queued: Arc<AtomicUsize>,
     peers: BTreeMap<PeerId, Peer>,
     started: u64,
     /// Finished tasks are to be handed to [`LinkTable::on_ended`].
@@ -105,6 +112,8 @@ impl LinkTable {
     ) -> Self {
         Self {
             me,
+            rooms: Rooms::new(&limits),
+            queued: Arc::default(),
             limits,
             events,
             pace: watch::Sender::new(pace),
@@ -295,12 +304,38 @@ impl LinkTable {
                 },
                 How::Cut,
             );
-        } else if link.stats.queued.fetch_add(bytes, Ordering::Relaxed) + bytes
-            > self.limits.link_queue_bytes
-        {
+            return;
+        }
+        let (here, everywhere) = link.stats.queue(bytes);
+        let full = matches!(
+            queue.try_send(frame),
+            Err(mpsc::error::TrySendError::Full(_))
+        );
+        if full || here > self.limits.link_queue_bytes {
             link.end(DownReason::Slow, How::Cut);
-        } else if let Err(mpsc::error::TrySendError::Full(_)) = queue.try_send(frame) {
+        } else if everywhere > self.limits.outbound_bytes {
+            self.end_slowest();
+        }
+    }
+
+    /// Ends the link for which most waits to be written: of peers that ask and don't read.
+    fn end_slowest(&mut self) {
+        let links = self
+            .peers
+            .values_mut()
+            .filter_map(|peer| peer.link.as_mut());
+        let standing = links.filter(|link| link.control.is_some());
+        let slowest = standing.max_by_key(|link| link.stats.queued.load(Ordering::Relaxed));
+        if let Some(link) = slowest {
             link.end(DownReason::Slow, How::Cut);
+        }
+    }
+
+    /// Lets the peer of a link send as one that has business here.
+    pub(crate) fn trust(&self, id: &PeerId, number: LinkId) {
+        let link = self.peers.get(id).and_then(|peer| peer.link.as_ref());
+        if let Some(link) = link.filter(|link| link.number == number) {
+            link.trusted.send_replace(true);
         }
     }
 
@@ -438,7 +473,8 @@ impl LinkTable {
         let Some(key) = peer_key(&id) else { return };
         let (queue, frames) = mpsc::channel(self.limits.link_queue_frames);
         let (stop, stopped) = oneshot::channel();
-        let stats = Arc::<LinkStats>::default();
+        let stats = Arc::new(LinkStats::among(&self.queued));
+        let (trusted, is_trusted) = watch::channel(false);
         self.started += 1;
         let number = LinkId(self.started);
         let task = LinkTask {
@@ -453,6 +489,7 @@ impl LinkTable {
             stats: Arc::clone(&stats),
             events: self.events.clone(),
             pace: self.pace.subscribe(),
+            gate: self.rooms.gate(is_trusted),
         };
         self.tasks.spawn(task.run());
         let opener = opens(self.me, &id);
@@ -463,6 +500,7 @@ impl LinkTable {
             since: now,
             control: Some((queue, stop)),
             stats,
+            trusted,
         });
         peer.retry_at = None;
         peer.unsupported = false;
@@ -573,6 +611,7 @@ mod tests {
             since: now,
             control: None,
             stats: Arc::default(),
+            trusted: watch::Sender::new(false),
         };
         let state = table.peers.get_mut(&peer).expect("connected");
         (state.link, state.opening) = (Some(link), None);

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     beat::{self, Ear, Paces, SLOWEST},
     frame::{self, BUFFER, Incoming},
+    room::Gate,
 };
 use crate::{DownReason, LinkId, NetEvent, PeerKey};
 
@@ -33,6 +34,37 @@ pub(crate) struct LinkStats {
     pub(crate) bytes_out: AtomicU64,
     /// Bytes of frames in the queue.
     pub(crate) queued: AtomicUsize,
+    /// The same of all links.
+    pub(crate) queued_everywhere: Arc<AtomicUsize>,
+}
+
+impl LinkStats {
+    /// Those of a new link, whose queue counts among all.
+    pub(crate) fn among(queued_everywhere: &Arc<AtomicUsize>) -> Self {
+        let mut stats = Self::default();
+        stats.queued_everywhere = Arc::clone(queued_everywhere);
+        stats
+    }
+
+    /// Counts a frame into the queue, and says how much this link and all links have queued.
+    pub(crate) fn queue(&self, bytes: usize) -> (usize, usize) {
+        let add = |to: &AtomicUsize| to.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (add(&self.queued), add(&self.queued_everywhere))
+    }
+
+    /// Counts a frame out of it.
+    pub(crate) fn unqueue(&self, bytes: usize) {
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.queued_everywhere.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for LinkStats {
+    /// What was never written isn't queued any more.
+    fn drop(&mut self) {
+        let left = *self.queued.get_mut();
+        self.queued_everywhere.fetch_sub(left, Ordering::Relaxed);
+    }
 }
 
 /// Ends a link.
@@ -66,6 +98,8 @@ pub(crate) struct LinkTask {
     pub(crate) events: mpsc::Sender<NetEvent>,
     /// How often we want to hear from the peer.
     pub(crate) pace: watch::Receiver<Duration>,
+    /// Where frames get their room.
+    pub(crate) gate: Gate,
 }
 
 impl LinkTask {
@@ -85,6 +119,7 @@ impl LinkTask {
             stats,
             events,
             pace: own,
+            gate,
         } = self;
         if events
             .send(NetEvent::LinkUp {
@@ -105,6 +140,7 @@ impl LinkTask {
             stats: &stats,
             events: &events,
             pace,
+            gate,
         };
         let reason = pump(stream, queue, stop, paces, inward).await;
         // An ended caller needs no report.
@@ -124,6 +160,7 @@ struct Inward<'a> {
     events: &'a mpsc::Sender<NetEvent>,
     /// Where the peer's pace is put.
     pace: watch::Sender<Duration>,
+    gate: Gate,
 }
 
 async fn pump(
@@ -131,12 +168,12 @@ async fn pump(
     queue: mpsc::Receiver<Bytes>,
     stop: oneshot::Receiver<Stop>,
     paces: Paces,
-    inward: Inward<'_>,
+    mut inward: Inward<'_>,
 ) -> DownReason {
-    let ear = Ear::new();
+    let (ear, stats) = (Ear::new(), inward.stats);
     let (reader, writer) = stream.split();
-    let mut read = pin!(read_frames(ear.wrap(reader), &inward));
-    let mut write = pin!(frame::write_all(writer, queue, inward.stats, paces.clone()));
+    let mut read = pin!(read_frames(ear.wrap(reader), &mut inward));
+    let mut write = pin!(frame::write_all(writer, queue, stats, paces.clone()));
     tokio::select! {
         // A stop comes together with the end of the queue and must be seen first.
         biased;
@@ -162,11 +199,11 @@ async fn pump(
     }
 }
 
-async fn read_frames(reader: impl AsyncRead + Unpin, inward: &Inward<'_>) -> DownReason {
+async fn read_frames(reader: impl AsyncRead + Unpin, inward: &mut Inward<'_>) -> DownReason {
     let mut reader = BufReader::with_capacity(BUFFER, reader);
     loop {
-        let bytes = match frame::read(&mut reader).await {
-            Ok(Incoming::Frame(bytes)) => bytes,
+        let (bytes, room) = match frame::read(&mut reader, &mut inward.gate).await {
+            Ok(Incoming::Frame(bytes, room)) => (bytes, room),
             Ok(Incoming::Beat(pace)) => {
                 inward
                     .pace
@@ -185,6 +222,7 @@ async fn read_frames(reader: impl AsyncRead + Unpin, inward: &Inward<'_>) -> Dow
             .send(NetEvent::Frame {
                 peer: inward.peer,
                 bytes,
+                room,
             })
             .await
             .is_err()

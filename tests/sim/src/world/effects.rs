@@ -88,10 +88,15 @@ impl World {
                     self.dial(node, to);
                 }
             }
-            Effect::Disconnect { peer, reason } => {
+            Effect::Disconnect { peer, reason } | Effect::Ban { peer, reason, .. } => {
                 // Only one here misbehaves.
                 let is_rogue = self.node_of(&peer).is_some_and(|to| self.rogue == Some(to));
-                if reason != "makes room for another member" && !is_rogue {
+                let is_peaceful = [
+                    "makes room for another member",
+                    "shares nothing with this node",
+                ]
+                .contains(&reason);
+                if !is_peaceful && !is_rogue {
                     self.wire
                         .fail(|| format!("node {node} parts with a peer: {reason}"));
                 }
@@ -112,7 +117,7 @@ impl World {
                 self.disk_soon(node);
             }
             Effect::Reply { id, result } => self.answers.push(Answered { node, id, result }),
-            Effect::Notice(_) => {}
+            Effect::Trust { .. } | Effect::Notice(_) => {}
         }
     }
 

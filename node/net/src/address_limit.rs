@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use crate::address::is_relayed;
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
@@ -19,21 +20,23 @@ use libp2p::{
 /// Too many connections from one address.
 #[derive(Debug, thiserror::Error)]
 #[error("more than {limit} connections from {address}")]
-pub(crate) struct TooMany {
+pub struct TooMany {
     address: IpAddr,
     limit: u32,
 }
 
-/// Counts incoming connections, those being set up included.
+/// Counts incoming connections, those being set up included. Circuits through relays have no address to count by.
 #[derive(Debug)]
-pub(crate) struct Behaviour {
+pub struct Behaviour {
     limit: u32,
     connections: HashMap<ConnectionId, IpAddr>,
     counts: HashMap<IpAddr, u32>,
 }
 
 impl Behaviour {
-    pub(crate) fn new(limit: u32) -> Self {
+    /// At most `limit` connections from one IPv4 address, or from one IPv6 network of 64 bits.
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
         Self {
             limit,
             connections: HashMap::new(),
@@ -42,7 +45,7 @@ impl Behaviour {
     }
 
     fn add(&mut self, id: ConnectionId, remote: &Multiaddr) -> Result<(), TooMany> {
-        let Some(address) = remote.ip_addr().map(site) else {
+        let Some(address) = remote.ip_addr().filter(|_| !is_relayed(remote)).map(site) else {
             return Ok(());
         };
         let count = self.counts.entry(address).or_default();
