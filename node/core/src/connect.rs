@@ -369,3 +369,50 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use revnet_protocol::{DeviceId, DeviceKeys, RootKey};
+
+    use super::MAX_DIALS;
+    use crate::core::{Core, Identity};
+    use crate::io::{Input, SECOND};
+    use crate::storage::Boot;
+
+    #[test]
+    fn strangers_that_come_once_leave_little_behind() {
+        let keys = DeviceKeys::from_seed([1; 32]);
+        let cert = RootKey::from_seed([2; 32]).certify(&keys, "test", 0);
+        let name = String::new();
+        let identity = Identity { keys, cert, name };
+        let boot = Boot::default();
+        let mut core = Core::new(identity, [4; 32], SECOND, Duration::ZERO, boot);
+        let mut now = SECOND;
+        for number in 0..100_000_u32 {
+            let mut peer = DeviceId([5; 32]);
+            peer.0[..4].copy_from_slice(&number.to_le_bytes());
+            let (relayed, address) = (false, Some("somewhere".to_owned()));
+            let up = Input::LinkUp {
+                peer,
+                relayed,
+                address,
+            };
+            core.handle(up, now);
+            let bytes = vec![255];
+            core.handle(Input::Frame { peer, bytes }, now);
+            now += SECOND / 500;
+            core.handle_timeout(now);
+            while core.poll_effect().is_some() {}
+        }
+        assert!(core.links.is_empty() && core.addresses.is_empty());
+        // What came since the last housekeeping is there, too.
+        assert!(
+            core.dials.len() <= MAX_DIALS + 20_000,
+            "{}",
+            core.dials.len()
+        );
+        assert!(core.purses.len() <= 20_000, "{}", core.purses.len());
+    }
+}

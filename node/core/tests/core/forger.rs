@@ -5,7 +5,8 @@ use revnet_crdt::change::{DocTip, Expected, check_change, make_change};
 use revnet_protocol::envelope::{Envelope, Place, Run};
 use revnet_protocol::frame::Frame;
 use revnet_protocol::{
-    Content, DeviceKeys, EnvelopeId, EpochSecret, Event, Hlc, MessageId, RevoltId, StreamId,
+    Content, DeviceId, DeviceKeys, EnvelopeId, EpochSecret, Event, Hlc, MessageId, RevoltId,
+    StreamId,
 };
 
 use crate::home::Home;
@@ -63,6 +64,11 @@ impl Forger {
             hlc: Hlc::ZERO,
             heads: Vec::new(),
         }
+    }
+
+    /// Whose chain it is.
+    pub(crate) fn device(&self) -> DeviceId {
+        self.keys.id()
     }
 
     /// The secret that it writes under.

@@ -299,6 +299,11 @@ impl Home {
         frames.map(|frame| frame.expect("its own")).collect()
     }
 
+    /// Forgets what it is about to send.
+    pub(crate) fn frames_out_dropped(&mut self) {
+        self.out.clear();
+    }
+
     fn frames_to(&mut self, peer: DeviceId) -> Vec<Vec<u8>> {
         let (theirs, others) = std::mem::take(&mut self.out)
             .into_iter()

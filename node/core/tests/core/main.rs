@@ -1,6 +1,7 @@
 //! Cores driven by hand, in small exact situations: clocks that are wrong, people who sign what no honest program
-//! signs, indexes made anew.
+//! signs, indexes made anew, and floods.
 
+mod attacks;
 mod clocks;
 mod closed;
 mod confirm;
